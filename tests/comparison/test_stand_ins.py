@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from reticent.auditing.config import AuditConfig
+from reticent.auditing.synthetic.synthetic_file import read_rows
 from reticent.comparison import stand_ins, trial
 from reticent.comparison.config import CompareConfig
 from reticent.comparison.defences import DEFENCES, Defence
@@ -21,6 +22,7 @@ from reticent.comparison.resolve import resolve
 from reticent.comparison.run import compare
 from reticent.comparison.stand_in_audit import FOLDER, audited_settings
 from reticent.comparison.trial import TrialSettings, read_job, write_job
+from reticent.core.atomic import write_text
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
@@ -224,3 +226,12 @@ def test_without_an_audit_there_is_no_row_and_the_console_shows_those_that_are(
     assert audited_settings(done[1].settings, done[1].points, []) == ()
     print_comparison(done[1])
     assert "One audited model of each setting" in capsys.readouterr().err
+
+
+def test_signs_that_part_lines_elsewhere_are_part_of_a_text(tmp_path: Path) -> None:
+    texts = [f"two{sign}words" for sign in ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n")]
+    place = tmp_path / "synthetic.jsonl"
+    rows = ({"id": f"s{number}", "text": text} for number, text in enumerate([*texts, " ", "..."]))
+    write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert [record.text for record in stand_ins.texts_in(place)] == texts
+    assert [row.text for row in read_rows(str(place))][: len(texts)] == texts

@@ -20,6 +20,7 @@ from reticent.auditing.config import AuditConfig
 from reticent.cli.main import main
 from reticent.core.atomic import LISTING
 from reticent.core.errors import BadInput
+from reticent.core.manifest import write_manifest
 from reticent.core.record import Record
 from reticent.core.redteam_marker import read_marker, write_marker
 from reticent.data.split_config import SplitConfig
@@ -29,6 +30,7 @@ from reticent.models.load import load, load_tokenizer
 from reticent.models.weights import fingerprint_weights
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.spec import PrivacySpec
+from reticent.scanning.intake import refuse_folder_to_scan
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.train.config import TuneConfig
 from reticent.train.start import load_start
@@ -197,6 +199,19 @@ def test_a_promise_is_kept_and_says_what_it_is_about(world: SimpleNamespace, tmp
     )
 
 
+def test_a_promise_to_synthetic_texts_is_not_carried_over(world: SimpleNamespace, tmp_path: Path) -> None:
+    """Whoever's texts these were made from was promised nothing by a training on them."""
+    root = shutil.copytree(world.root, tmp_path / "world")
+    about = {"data": "9f2c", "mechanism": "none", "promise": ""}
+    write_manifest(root / "private" / "manifest.json", texts=about)
+    emulate(root / "large", root / "private", out=root / "it", device="cpu")
+    info = read_emulation(root / "it")
+    assert info is not None
+    assert "made by none, which promises nothing" in info.statement
+    assert "to nobody whose texts they were made from" in info.statement
+    assert not (root / "it" / "privacy.json").exists()
+
+
 def test_a_large_model_that_was_tuned_itself_breaks_the_promise(world: SimpleNamespace, tmp_path: Path) -> None:
     """The planted fault: the large model saw the records, without noise."""
     out = made(world, tmp_path / "it", large=world.run / "model", small_tuned=world.private)
@@ -258,6 +273,23 @@ def test_bad_input_says_what_was_given_why_and_how_to_mend_it(
     assert not (tmp_path / "out").exists()
 
 
+def test_another_ensemble_takes_no_place_and_the_same_one_is_made_again(world: SimpleNamespace, tmp_path: Path) -> None:
+    out = made(world, tmp_path / "it")
+    before = (out / FILE).read_bytes()
+    with pytest.raises(BadInput, match=r"holds another emulated fine-tune \(beta=1.0\)"):
+        made(world, out, config=EmulationConfig(beta=0.3))
+    with pytest.raises(BadInput, match=r"another emulated fine-tune .large "):
+        made(world, out, large=world.small)
+    with pytest.raises(BadInput, match=r"another emulated fine-tune .small_tuned "):
+        made(world, out, small_tuned=world.private)
+    assert (out / FILE).read_bytes() == before
+    made(world, out)
+    made(world, out, small_base=world.small)
+    assert (out / FILE).read_bytes() == before
+    (out / FILE).write_text("{broken", encoding="utf-8")
+    assert (made(world, out) / FILE).read_bytes() == before
+
+
 def test_weights_that_changed_since_are_refused(world: SimpleNamespace, tmp_path: Path) -> None:
     large = shutil.copytree(world.large, tmp_path / "large")
     out = made(world, tmp_path / "it", large=large)
@@ -298,6 +330,8 @@ def test_an_ensemble_is_no_model_to_tune_or_to_look_into(world: SimpleNamespace,
         load_start(str(out), "cpu", goes_on=False)
     with pytest.raises(BadInput, match="holds no weights of its own"):
         fingerprint_weights(out)
+    with pytest.raises(BadInput, match="names three models and holds no weights to look into"):
+        refuse_folder_to_scan(out)
     with pytest.raises(BadInput, match="no hidden states"):
         audit(out, AuditConfig(whitebox=True), out=tmp_path / "audit")
     with pytest.raises(BadInput, match="Say where the audit goes"):

@@ -41,6 +41,7 @@ from reticent.workflows.audit import audit
 from reticent.workflows.diff import diff
 from reticent.workflows.federate import FederationRecipe, federate, federate_through
 from reticent.workflows.gate import gate
+from reticent.workflows.learned_base import refuse_learned
 from reticent.workflows.unlearn import unlearn
 
 SPEC = FederationSpec(
@@ -143,6 +144,18 @@ def test_the_promise_lies_with_the_model_and_the_page_tells_no_more(private: Run
     assert not any(name in page for name in drawn)
     assert page == render_federation(results)
     assert results.sentences[0].startswith("With only")
+
+
+def test_a_base_that_learned_the_clients_texts_without_a_promise_is_refused(
+    plain: RunFolder, private: RunFolder, tmp_path: Path
+) -> None:
+    """What it knows of them is covered by no noise of the federation. One with a promise of its own costs that."""
+    with pytest.raises(BadInput, match="was tuned on these very texts"):
+        federate(MAILS, base=str(plain.model), out=tmp_path / "run", recipe=PRIVATE)
+    assert not (tmp_path / "run").exists()
+    refuse_learned(str(private.model), MAILS, unless_private=True)
+    with pytest.raises(BadInput, match="was tuned on these very texts"):
+        refuse_learned(str(private.model), MAILS)
 
 
 def test_curves_are_lines_and_no_column_is_empty(plain: RunFolder, private: RunFolder) -> None:

@@ -17,8 +17,10 @@ from reticent.attacks.federated.recorded_updates import RecordedUpdates
 from reticent.auditing.config import AuditConfig
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
+from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
+from reticent.data.split_config import SplitConfig
 from reticent.federated import private_steps
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
@@ -27,11 +29,12 @@ from reticent.federated.record_privacy import RecordPrivacy
 from reticent.federated.update import Update
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.guarantee import PrivacyGuarantee
+from reticent.privacy.spec import PrivacySpec
 from reticent.report.federation_file import read_federation
 from reticent.testing.tiny import save_tiny
 from reticent.train.begun import read_begun
 from reticent.workflows.audit import audit
-from reticent.workflows.federate import FederationRecipe, federate, federate_through
+from reticent.workflows.federate import FederationRecipe, _material, federate, federate_through
 
 SPEC = FederationSpec(
     rounds=2,
@@ -115,6 +118,10 @@ def test_a_killed_federation_goes_on_to_the_same_weights(base: str, tmp_path: Pa
     spent = (RunFolder(root=out).checkpoints / "record_ledger.jsonl").read_text().splitlines()
     twin = tmp_path / "twin"
     shutil.copytree(out, twin)
+    (twin / "hash.key").rename(tmp_path / "hash.key")
+    with pytest.raises(BadInput, match=r"hash\.key is gone"):
+        federate(MAILS, base=base, out=twin, recipe=RECIPE)
+    (tmp_path / "hash.key").rename(twin / "hash.key")
     one, two = (RunFolder(root=federate(MAILS, base=base, out=place, recipe=RECIPE).root) for place in (out, twin))
     first, second = (load_file(run.model / "adapter_model.safetensors") for run in (one, two))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -170,3 +177,40 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(
 def test_a_step_by_which_records_change_those_of_others_is_refused() -> None:
     with pytest.raises(BadInput, match="promise per record"):
         replace(RECIPE, canaries=replace(RECIPE.canaries, canary_users=1))
+    with pytest.raises(BadInput, match="what another one trains on"):
+        replace(RECIPE, split=SplitConfig(copies="all"))
+
+
+def test_a_record_of_one_client_changes_no_row_of_another() -> None:
+    """Each client has the same text: whoever it is taken from, the others train on theirs, and who is held out too."""
+    users = dict.fromkeys(str(mail.user) for mail in MAILS)
+    shared = [Record(id=f"{user}-same", text="the same text of them all", user=user) for user in users]
+    whole = rows_of([*MAILS, *shared])
+    assert sum(ids.count(f"{user}-same") for user, (ids, _) in whole.items()) > 1
+    for gone in (shared[0], shared[-1]):
+        left = rows_of([*MAILS, *(record for record in shared if record is not gone)])
+        assert {user for user in whole if left[user] != whole[user]} <= {gone.user}
+    assert any(f"{user}-same" in held_out for user, (_, held_out) in whole.items())
+
+
+def rows_of(records: list[Record]) -> dict[str | None, tuple[list[str], list[str]]]:
+    """Ids of what each client trains on, and of what is held out of it."""
+    rows = _material(records, "nowhere", RECIPE)
+    out = rows.held_out(PrivacySpec(noise_multiplier=1.0, unit="user"))
+    sides = (rows.trained, out)
+    return {
+        user: tuple([record.id for record in side if record.user == user] for side in sides)  # type: ignore[misc]
+        for user in dict.fromkeys(record.user for record in records)
+    }
+
+
+def test_no_digest_of_private_texts_lies_beside_the_weights(
+    inside: RunFolder, base: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log goes where the model goes; whoever guesses all texts but one could try the last one by such a digest."""
+    log = json.loads((inside.model / "train_log.json").read_text(encoding="utf-8"))
+    assert "privacy" in log
+    assert "key" not in log
+    assert federate(MAILS, base=base, out=inside.root, recipe=RECIPE).model.exists(), "it is known as finished"
+    printed = capsys.readouterr()
+    assert "per record at δ" in printed.out + printed.err, "and whoever asks again is told again what is promised"

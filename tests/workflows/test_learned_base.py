@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
+from reticent.core.manifest import write_manifest
 from reticent.core.portable import portable
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import WRITTEN, RunFolder
@@ -93,3 +94,15 @@ def test_a_base_that_unlearned_some_learned_the_rest(base: str, tmp_path: Path) 
 def test_a_model_without_a_run_is_taken_at_its_word(tmp_path: Path) -> None:
     refuse_learned(str(tmp_path), RECORDS)
     refuse_learned("smollm2-135m", RECORDS)
+
+
+def test_a_promise_to_synthetic_texts_is_none_to_those_they_were_made_from(tmp_path: Path) -> None:
+    run = RunFolder(root=tmp_path / "run")
+    run.record("tune", dict.fromkeys(WRITTEN["tune"], "") | {"data": "of synthetic texts"})
+    run.model.mkdir()
+    run.promise.write_text("{}")
+    write_manifest(run.manifest, texts={"data": fingerprint(RECORDS), "mechanism": "none", "promise": ""})
+    for unless_private in (True, False):
+        with pytest.raises(BadInput, match="texts that none made from these very records"):
+            refuse_learned(str(run.model), RECORDS, unless_private=unless_private)
+        refuse_learned(str(run.model), others(50), unless_private=unless_private)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import WRITTEN, RunFolder
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.flower import certificates, flower_switches, superlink_server
 from reticent.federated.server_state import FILE
+from reticent.workflows import join_federation
 from reticent.workflows.federation_recipe import FederationRecipe
 from reticent.workflows.serve_federation import ServerPlace, serve_federation
 
@@ -39,7 +41,7 @@ class Server:
         raise Killed
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2) -> None:
+def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2, base: str = "tiny") -> None:
     """Serve until the command is ended."""
     state = RunFolder(root=folder / "out").checkpoints / FILE
 
@@ -57,7 +59,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2) -> 
     )
     recipe = FederationRecipe(federation=FederationSpec(rounds=rounds, clients_per_round=2))
     with pytest.raises(Killed):
-        serve_federation(folder / "keys", base="tiny", out=folder / "out", recipe=recipe, place=place)
+        serve_federation(folder / "keys", base=base, out=folder / "out", recipe=recipe, place=place)
 
 
 @pytest.fixture
@@ -80,3 +82,27 @@ def test_the_same_command_goes_on_and_another_does_not(place: Path, monkeypatch:
     certificates.make_node_key(place / "keys", "eve")
     with pytest.raises(BadInput, match="other settings"):
         serve(monkeypatch, place)
+
+
+def test_the_base_is_named_by_no_path_of_this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by the same name from wherever the command is given again."""
+    (place / "bases" / "tiny").mkdir(parents=True)
+    serve(monkeypatch, place, base=str(place / "bases" / "tiny"))
+    settings = RunFolder(root=place / "out").settings("federate")
+    assert settings is not None
+    assert settings["base"] == "../bases/tiny"
+    monkeypatch.chdir(place / "bases")
+    serve(monkeypatch, place, base="tiny")
+
+
+def test_a_client_is_told_of_rows_that_it_does_not_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = []
+    monkeypatch.setattr(join_federation, "join_federation", lambda records, place: taken.extend(records))
+    data = tmp_path / "mails.jsonl"
+    data.write_text('{"text": "a mail to a shop"}\n{"text": ""}\n{"text": "another one"}\n', encoding="utf-8")
+    assert main(["join-federation", str(data), "--model", "tiny", "--on_bad_row", "skip"]) == 0
+    assert len(taken) == 2
+    printed = capsys.readouterr()
+    assert f"1 bad rows skipped; the first: {data}:2" in " ".join((printed.out + printed.err).split())

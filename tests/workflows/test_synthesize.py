@@ -23,7 +23,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
 from reticent.models.emulation import EmulationConfig, EmulationInfo, EmulationPart
 from reticent.report.make_schemas import schemas
-from reticent.report.synthesis_file import read_synthesis, synthesis_schema
+from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
 from reticent.spending.recorded_training import trainings_in
 from reticent.synthesis.step_store import SPENT, StepStore
@@ -102,6 +102,17 @@ def test_again_it_is_done_already_and_other_settings_are_refused(predicted: RunF
         made(base, predicted.root, epsilon=3.0)
     with pytest.raises(BadInput, match="other settings"):
         made(base, predicted.root, records=MAILS[:-1])
+
+
+def test_texts_that_are_gone_are_not_called_finished(predicted: RunFolder, base: str, tmp_path: Path) -> None:
+    shutil.copytree(predicted.root, tmp_path / "run")
+    texts = tmp_path / "run" / "synthetic.jsonl"
+    texts.write_bytes(texts.read_bytes().partition(b"\n")[2])
+    with pytest.raises(BadInput, match="was changed since"):
+        made(base, tmp_path / "run")
+    texts.unlink()
+    with pytest.raises(BadInput, match=r"synthetic\.jsonl is no longer there"):
+        made(base, tmp_path / "run")
 
 
 @pytest.mark.parametrize("moment", ["before the line", "after the line", "before the end"])
@@ -185,6 +196,33 @@ def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return made(base, tmp_path_factory.mktemp("tuned") / "run", mechanism="dp_tune", count=3)
 
 
+def test_a_training_that_begins_anew_behind_texts_is_refused() -> None:
+    with pytest.raises(BadInput, match="trained again behind texts of the one before"):
+        SynthesisRecipe(synthesis=SPEC, training=replace(TRAINING, resume=False))
+
+
+def test_texts_of_a_model_that_is_gone_are_not_gone_on_with_by_another(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reticent.workflows.synthesize._finish", killed)
+        with pytest.raises(Killed):
+            made(base, tmp_path / "run", mechanism="dp_tune", count=3)
+    training = RunFolder(root=tmp_path / "run").synthesis_training
+    training.rename(tmp_path / "aside")
+    with pytest.raises(BadInput, match=r"texts of a model that is no longer there \(training/model\)"):
+        made(base, tmp_path / "run", mechanism="dp_tune", count=3)
+    assert not training.exists()
+    (tmp_path / "aside").rename(training)
+    assert made(base, tmp_path / "run", mechanism="dp_tune", count=3).synthesis_page.exists()
+
+
 def test_dp_tune_carries_the_promise_of_its_training(tuned: RunFolder) -> None:
     results = read_synthesis(tuned.synthesis)
     training = RunFolder(root=tuned.synthesis_training)
@@ -207,6 +245,10 @@ def test_none_says_everywhere_that_it_promises_nothing(
         assert "no promise to anybody" in told
     assert "Nothing is promised" in results.sentences[0]
     assert "Nothing is promised" in page
+    made(base, run.root, mechanism="none", epsilon=None, unit="record", count=2)
+    again = capsys.readouterr()
+    assert "is finished already" in again.out + again.err
+    assert "Nothing is promised" in again.out + again.err, "and whoever asks again is told again"
 
 
 @pytest.mark.parametrize(
@@ -219,6 +261,10 @@ def test_none_says_everywhere_that_it_promises_nothing(
         ({"references": 41, "count": 1}, "--references 40 or fewer"),
         ({"long_texts": "refuse"}, "longer than the 24 tokens"),
         ({"reference_tokens": 600}, "the model reads 512"),
+        ({"mechanism": "private_evolution", "reference_tokens": 600}, "reference_tokens=600: .* model reads"),
+        ({"mechanism": "private_evolution", "max_new_tokens": 512}, "max_new_tokens=512: .* before them"),
+        ({"mechanism": "dp_tune", "max_new_tokens": 512}, "max_new_tokens=512: .* the model reads 512"),
+        ({"mechanism": "dp_tune", "condition": "length", "max_new_tokens": 500}, "max_new_tokens=500: .* before them"),
         ({"delta": 0.1}, "publishing one of them whole"),
         ({"mechanism": "private_prediktion"}, "Did you mean 'private_prediction'"),
     ],
@@ -286,10 +332,42 @@ def test_a_model_that_is_made_of_one_that_learned_the_texts_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("maker", ["none", "private_prediction", ""])
+def test_whoever_learns_the_texts_is_told_what_they_promise_and_is_no_public_model(
+    maker: str, predicted: RunFolder, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of a mechanism, of none, and those of a mechanism from which somebody chose."""
+    run = RunFolder(root=tmp_path / "texts")
+    shutil.copytree(predicted.root, run.root)
+    longer = [json.dumps({"text": f"{number} words that are enough to be tuned on"}) for number in range(24)]
+    run.synthetic.write_text("\n".join(longer) + "\n", encoding="utf-8")
+    about = json.loads(run.synthesis.read_text(encoding="utf-8"))
+    about["provenance"][DIGEST] = digest_of(run.synthetic) if maker else "another"
+    if maker == "none":
+        about |= {"mechanism": "none", "epsilon": None, "delta": None, "unit": "", "relation": "", "promise": ""}
+    run.synthesis.write_text(json.dumps(about), encoding="utf-8")
+    out = tmp_path / "further"
+    flags = ["--method", "head", "--epochs", "1", "--max_tokens", "24"]
+    assert main(["tune", str(run.synthetic), "--model", base, "--out", str(out), *flags]) == 0
+    printed = capsys.readouterr()
+    told = " ".join((printed.out + printed.err).split())
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["texts"]
+    assert manifest["mechanism"] == maker
+    assert {
+        "none": "made by none, which promises nothing",
+        "private_prediction": "carry ε = 6.00 per user at δ = 0.001 (add or remove",
+        "": "were changed since they were made, so no promise",
+    }[maker] in told
+    assert "to nobody whose texts they were made from" in told
+    with pytest.raises(BadInput, match="made from these very records"):
+        made(str(out / "model"), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:
     (texts,) = trainings_in([predicted.root])
     assert not texts.is_counted
-    assert "ε = 6.0 per user" in texts.why_not
+    assert "ε = 6.0 per user at δ = 0.001 (add or remove) for all texts together" in texts.why_not
     (training,) = trainings_in([tuned.root])
     assert training.is_counted
     assert training.promise is not None
@@ -300,6 +378,18 @@ def test_the_page_of_the_docs_names_every_mechanism() -> None:
     page = (Path(__file__).parents[2] / "docs" / "synthetic.md").read_text(encoding="utf-8")
     for name in MECHANISMS.names():
         assert f"| `{name}` |" in page
+
+
+def test_users_who_may_be_one_person_are_told_of(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reticent.workflows.synthesize._made", lambda *_: pytest.fail("nothing is made"))
+    twice = [replace(mail, id=f"x{mail.id}", user=f" {mail.user}".upper()) for mail in MAILS[:2]]
+    for unit, told in (("user", True), ("record", False)):
+        with pytest.raises(pytest.fail.Exception):
+            made(base, tmp_path / unit, records=[*MAILS, *twice], unit=unit)
+        printed = capsys.readouterr()
+        assert ("2 users differ from another in their spelling alone" in printed.out + printed.err) == told
 
 
 def test_users_are_needed_to_hide_users(base: str, tmp_path: Path) -> None:

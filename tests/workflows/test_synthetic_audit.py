@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,28 @@ def test_text_of_a_model_that_memorized_is_caught(memorized: RunFolder, tmp_path
     assert "synthetic_pair_gain" in leaking(results)
     assert any("made by none" in note for note in results.sections[0].notes)
     assert read_promise(str(memorized.synthetic)) == (None, "none")
+
+
+def test_a_promise_is_of_the_file_that_was_made_and_of_no_other(memorized: RunFolder, tmp_path: Path) -> None:
+    """Private data beside the page of a promise, and texts that were chosen from those that carry it."""
+    place = tmp_path / "run"
+    shutil.copytree(memorized.root, place)
+    run = RunFolder(root=place)
+    about = json.loads(run.synthesis.read_text(encoding="utf-8"))
+    about |= {"epsilon": 2.0011, "delta": 1e-3, "unit": "record", "relation": "add_or_remove", "mechanism": "dp_tune"}
+    run.synthesis.write_text(json.dumps(about), encoding="utf-8")
+    promise, _ = read_promise(str(run.synthetic))
+    assert promise is not None
+    assert promise.sentence.startswith("ε = 2.01 per record at δ = 0.001"), "never below what is promised"
+    other = written(place / "other.jsonl", [str(record.text) for record in RECORDS])
+    assert read_promise(other) == (None, "")
+    with pytest.raises(BadInput, match="is the private data"):
+        audit(config=AuditConfig(synthetic=other), out=tmp_path / "audit")
+    lines = run.synthetic.read_text(encoding="utf-8").splitlines(keepends=True)
+    run.synthetic.write_text("".join(lines[1:]), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"was changed since synthesis\.json"):
+        audit(config=AuditConfig(synthetic=str(run.synthetic)), out=tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
 
 
 def test_an_auxiliary_model_goes_on_and_says_that_it_is_one_channel(

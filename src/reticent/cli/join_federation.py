@@ -13,8 +13,10 @@ def command(data: str, *, client: ClientPlace, data_config: DataConfig) -> int:
     Args:
         data: the records of this one client, as for reticent tune.
     """
-    from reticent.workflows.inputs import read_data
+    from reticent.workflows.inputs import read_data, tell_rejects
     from reticent.workflows.join_federation import join_federation
 
-    join_federation(read_data(data, data_config, model=client.model).records, client)
+    read = read_data(data, data_config, model=client.model)
+    tell_rejects(read.rejects)
+    join_federation(read.records, client)
     return 0

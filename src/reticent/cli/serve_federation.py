@@ -48,12 +48,14 @@ def command(
     """
     from reticent.workflows.federate import HELD_OUT
     from reticent.workflows.federation_recipe import FederationRecipe
-    from reticent.workflows.inputs import read_data
+    from reticent.workflows.inputs import InputRecords, read_data, tell_rejects
     from reticent.workflows.serve_federation import serve_federation
 
     model, out, held_out = place.model, place.out, place.held_out
     recipe = FederationRecipe(federation=federation, privacy=privacy)
-    records = read_data(held_out, data_config, model=model).records[:HELD_OUT] if held_out else ()
+    read = read_data(held_out, data_config, model=model) if held_out else InputRecords(())
+    tell_rejects(read.rejects)
+    records = read.records[:HELD_OUT]
     run = serve_federation(Path(clients), base=model, out=out, recipe=recipe, place=server, held_out=records)
     console.print(f"model: {run.model}\npage: {run.federation_page}", highlight=False, soft_wrap=True)
     return 0

@@ -159,11 +159,17 @@ def _synthetic(run: RunFolder, order: StandInOrder, records: Sequence[Record], r
     )
     with Leases().turn(place.with_name(f".{place.name}.lease")):
         synthetic_run = synthesize(records, base=order.base, out=place, recipe=recipe, title=order.defence.name)
-    rows_made = [json.loads(line) for line in synthetic_run.synthetic.read_text(encoding="utf-8").splitlines()]
-    texts = [Record(id=row["id"], text=row["text"]) for row in rows_made if words_of(row["text"])]
+    texts = texts_in(synthetic_run.synthetic)
     if not texts:
         raise BadInput(order.defence.name, "made no text with a word in it", "Use more records, or another mechanism.")
     return texts
+
+
+def texts_in(place: Path) -> list[Record]:
+    """The synthetic texts of a file that have a word in them. A line of it ends at a line feed alone: a model may write
+    other signs that part lines elsewhere."""
+    rows = [json.loads(line) for line in place.read_text(encoding="utf-8").split("\n") if line]
+    return [Record(id=row["id"], text=row["text"]) for row in rows if words_of(row["text"])]
 
 
 def spec_of(defence: Defence, trained: Sequence[Record], *, max_tokens: int) -> SynthesisSpec:

@@ -15,6 +15,7 @@ from pathlib import Path
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.coin import uniform
+from reticent.data.user_spelling import spelling, tell_alike
 
 BY_USER = "by-user"
 RULE = 1
@@ -43,7 +44,7 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
         clients: ``"by-user"``, or how many groups users are dealt into by hash, as text.
 
     Raises:
-        BadInput: records without a user; a group that gets no user.
+        BadInput: records without a user, or of one alone; a group that gets no user.
 
     Examples:
         >>> mails = [Record(id=name, text="hello", user=name) for name in ("ana", "ben", "cem", "dua")]
@@ -59,6 +60,14 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
             "have no user, so nobody knows on which client they lie",
             "Name the field of the users (--user_field), or give a folder with one client a file (--clients FOLDER).",
         )
+    users = {record.user for record in records}
+    if len(users) < LEAST_CLIENTS:
+        raise BadInput(
+            f"the records of {len(users)} user{'' if len(users) == 1 else 's'}",
+            "are no federation: nobody takes part beside, and nobody is held out",
+            f"Give records of at least {LEAST_CLIENTS} users, or a folder with one client a file (--clients FOLDER).",
+        )
+    tell_alike(record.user for record in records)
     if clients == BY_USER:
         return list(records)
     if not clients.isdecimal() or int(clients) < LEAST_CLIENTS:
@@ -97,7 +106,7 @@ def read_clients(folder: Path, read_place: Callable[[Path, str], Sequence[Record
 
     Raises:
         BadInput: fewer than two clients; one without data; two of one name, or of one place by a link; a user in the
-            folders of two.
+            folders of two. Names that differ in case, blanks or forms of letters alone are one.
     """
     places = sorted(place for place in folder.iterdir() if not place.name.startswith("."))
     if len(places) < LEAST_CLIENTS:
@@ -107,20 +116,24 @@ def read_clients(folder: Path, read_place: Callable[[Path, str], Sequence[Record
     names: dict[str, Path] = {}
     home: dict[str, str] = {}
     for place in places:
-        name = place.name if place.is_dir() else place.stem
-        if name in names:
-            raise BadInput(
-                str(folder), f"has {names[name].name} and {place.name}, two clients of one name", "Rename one."
-            )
-        names[name] = place
+        name = name_of(place)
+        before = names.setdefault(spelling(name), place)
+        if before != place:
+            raise BadInput(str(folder), f"has {before.name} and {place.name}, two clients of one name", "Rename one.")
         records += _of_client(place, name, read_place, home)
     return records
 
 
+def name_of(place: Path) -> str:
+    """The name of the client whose file or subfolder this is."""
+    return place.name if place.is_dir() else place.stem
+
+
 def _refuse_links(folder: Path, places: Sequence[Path]) -> None:
-    """Refuse links that lead nowhere or to another client's place: records of two clients are hidden by neither, and
-    names that are no text."""
+    """Refuse links that lead nowhere or to another client's place, however deep they lie: records of two clients are
+    hidden by neither. Refuse names that are no text, too."""
     homes: dict[Path, Path] = {}
+    files: dict[tuple[int, int], Path] = {}
     for place in places:
         try:
             place.name.encode()
@@ -129,6 +142,13 @@ def _refuse_links(folder: Path, places: Sequence[Path]) -> None:
         if not place.exists():
             raise BadInput(str(place), "is a link that leads nowhere", "Take it away, or mend it.")
         _refuse_same(folder, homes.setdefault(place.resolve(), place), place)
+    for place in places:
+        for path in [place, *place.rglob("*")]:
+            if path.is_symlink():
+                _refuse_same(folder, homes.setdefault(path.resolve(), place), place)
+            if path.is_file():
+                about = path.stat()
+                _refuse_same(folder, files.setdefault((about.st_dev, about.st_ino), place), place)
     for home, place in homes.items():
         for around in home.parents:
             _refuse_same(folder, homes.get(around, place), place)
@@ -154,12 +174,12 @@ def _of_client(
     if not read_records:
         raise BadInput(str(place), "is a client without data", "Take it away, or put its records there.")
     for record in read_records:
-        if record.user is not None and home.setdefault(record.user, name) != name:
+        if record.user is not None and (other := home.setdefault(spelling(record.user), name)) != name:
             raise BadInput(
                 f"user {record.user[:80]!r}",
-                f"has records in the folders of two clients, {home[record.user]!r} and {name!r}: what hides one client "
-                "would not hide this user",
-                "Put all records of a user into one client's folder.",
+                f"has records in the folders of two clients, {other!r} and {name!r}, in whatever spelling: what hides "
+                "one client would not hide this user",
+                "Put all records of a user into one client's folder, or rename one of them where they are two people.",
             )
     return [replace(record, user=name) for record in read_records]
 

@@ -410,15 +410,18 @@ def _finish(finished: _TrainedFederation, promise: ClientPromise | None) -> tupl
     try:
         with replacing_folder(job.out, kind=KIND) as folder:
             save_model(model, finished.loaded, tuned, folder, job.out)
-            if promise is None:
-                log = {"key": finished.key, **log, "records": len(job.records)}
-                log |= _signed_records(finished, inside, folder)
-            else:
+            if promise is not None:
                 checks = promise.checked(state, _reloaded(finished, folder))
                 promised = promise.guarantee(state.round).to_json()
                 (folder / PROMISE_FILE).write_text(promised + "\n", encoding="utf-8")
                 log |= {"privacy": json.loads(promised), "self_check": [asdict(check) for check in checks]}
+            log |= _signed_records(finished, inside, folder) if promise is None else {}
+            if (
+                "privacy" in log
+            ):  # a digest of all texts tells of them, and no promise covers it: not beside the weights
                 remember(job.out, finished.key, {"records": len(job.records)})
+            else:
+                log = {"key": finished.key, **log, "records": len(job.records)}
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise disk_error(job.out, error) from error

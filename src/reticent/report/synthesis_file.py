@@ -5,6 +5,7 @@ No text is in it, and under a promise nothing that the promise does not cover.""
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ SYNTHESIS_VERSION = 1
 """``schema_version`` of the file. Increment when a field is added, removed or changes its meaning."""
 SYNTHESIS_FILE = marked("synthesis", f'"format": "{FORMAT}"')
 AGAIN = "Make the texts again in another folder."
+DIGEST = "sha256 of the texts"
+"""In ``provenance``: of the file of texts as it was made. It is a function of what was released."""
 
 
 @cache
@@ -48,3 +51,12 @@ def read_synthesis(path: str | Path) -> SynthesisResults:
         BadInput: the file is missing, broken, another tool's, or of another version.
     """
     return read_result(path, SynthesisResults, format_name=FORMAT, version=SYNTHESIS_VERSION, again=AGAIN)
+
+
+def digest_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.models.catalog import CATALOGUE, resolve
+from reticent.models.emulation import is_emulation
 from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.folder_files import FolderFile, folder_files, read_json
 from reticent.scanning.files.pickles import refuse_bombs
@@ -81,10 +82,17 @@ def refuse_folder_to_scan(folder: Path) -> list[FolderFile]:
     """Refuse a folder that holds no model, or one that cannot be read whole; gives its files.
 
     Raises:
-        BadInput: it is empty, holds no model, a link leaves it, an archive is a bomb, or a safetensors file is cut.
+        BadInput: it is empty, holds no model or only the names of some, a link leaves it, an archive is a bomb, or a
+            safetensors file is cut.
     """
     if not any(folder.iterdir()):
         raise BadInput(str(folder), "is empty", "Give the folder of a model.")
+    if is_emulation(folder):
+        raise BadInput(
+            str(folder),
+            "is an emulated fine-tune, which names three models and holds no weights to look into",
+            "Scan its models, such as the small one, which alone was tuned.",
+        )
     files = folder_files(folder)
     if not any(_is_model_file(file) for file in files):
         raise BadInput(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,7 +127,9 @@ def _of_texts(place: Path) -> Iterator[RecordedTraining]:
         spec.get("mechanism") == "dp_tune" and spec.get("condition") == "none"
     )
     if not of_training_alone:
-        promised = f"ε = {spec.get('epsilon')} per {spec.get('unit')} for all texts together"
+        relation = str(spec.get("relation")).replace("_", " ")
+        promised = f"ε = {spec.get('epsilon')} per {spec.get('unit')} {_delta_of(place, spec)} ({relation}) for all "
+        promised += "texts together"
         yield RecordedTraining(
             name=place.name,
             status="finished",
@@ -135,6 +137,16 @@ def _of_texts(place: Path) -> Iterator[RecordedTraining]:
             records=(training,) if training.is_dir() else (),
             why_not=f"it made synthetic text, which promises {promised}, and no training is like it: add that",
         )
+
+
+def _delta_of(place: Path, spec: Mapping[str, Any]) -> str:
+    """The δ of synthetic texts in words: as it was settled, or as it was asked for where they are not finished."""
+    try:
+        settled = json.loads((place / "synthesis.json").read_text(encoding="utf-8"))["delta"]
+    except (OSError, ValueError, KeyError, TypeError):
+        settled = None
+    delta = spec.get("delta") if settled is None else settled
+    return f"at δ = {delta:g}" if isinstance(delta, float) else "at the usual δ for so many"
 
 
 def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iterator[RecordedTraining]:

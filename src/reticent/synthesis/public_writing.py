@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reticent.core.errors import BadInput
 from reticent.models.encode import opening_tokens
 from reticent.privacy.sampling import words
+from reticent.score.forward import most_read
 from reticent.score.generation.generate import generate
 from reticent.score.generation.scheme import Scheme
 from reticent.synthesis.synthesis_spec import SynthesisSpec
@@ -34,6 +36,33 @@ class PublicWriter:
     loaded: LoadedModel
     spec: SynthesisSpec
     key: bytes
+
+    def refuse_no_room(self, prompts: Sequence[str], *, read: int = 0) -> None:
+        """Refuse texts for which the model's context has no room, by public numbers and before anything is spent.
+
+        Args:
+            prompts: public words before texts.
+            read: the most tokens of a text that is only read.
+
+        Raises:
+            BadInput: they would be longer than the model reads.
+        """
+        context, spec = most_read(self.loaded.model), self.spec
+        if context is None:
+            return
+        starts = [opening_tokens(prompt, self.loaded.tokenizer) for prompt in set(prompts)]
+        before = max(len(start or self.start) for start in starts or [[]])
+        if before + spec.max_new_tokens > context:
+            raise BadInput(
+                f"max_new_tokens={spec.max_new_tokens}",
+                f"come to {before + spec.max_new_tokens} tokens with the words before them, and the model reads "
+                f"{context}",
+                "Lower it.",
+            )
+        if read > context:
+            raise BadInput(
+                f"reference_tokens={read}", f"is more than the {context} tokens that the model reads", "Lower it."
+            )
 
     @property
     def blank(self) -> int:

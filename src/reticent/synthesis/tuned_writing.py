@@ -87,6 +87,8 @@ class TunedPlan:
 
         spec, first = self.material.spec, int(self.conditioned)
         prompts = [""] * spec.count
+        if not tools.store.spent:  # a private training is spent, too: what could never be written is refused before
+            PublicWriter(loaded=tools.load(), spec=spec, key=self.material.key).refuse_no_room(spec.cells)
         if self.conditioned:
             counts = [float(line) for line in tools.store.step(0, self._counts)]
             prompts = shared_out(counts, spec.cells, count=spec.count)

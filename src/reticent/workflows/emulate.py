@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
 from reticent.core.atomic import replacing_folder, write_text
+from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
 from reticent.core.outputs import refuse_empty, refuse_input
-from reticent.core.portable import remember
+from reticent.core.portable import remember, stands_for
 from reticent.core.redteam_marker import marker_of, write_marker
 from reticent.core.run_folder import PROMISE_FILE, RunFolder
 from reticent.models import adapters
@@ -19,6 +22,7 @@ from reticent.models.load_emulated import open_parts
 from reticent.models.locate import locate
 from reticent.models.tuned import read_tuned
 from reticent.privacy.guarantee import PrivacyGuarantee
+from reticent.workflows.learned_text import LearnedText
 
 KIND = "emulated fine-tune"
 _AFTER = ", and post-processing of the small model's predictions"
@@ -57,7 +61,7 @@ def emulate(
 
     Raises:
         BadInput: a model cannot be loaded, the base is not that of the tuned model, the tokenizers differ, or ``out``
-            holds something else.
+            holds something else, such as another ensemble.
 
     Examples:
         >>> from reticent.core.record import Record
@@ -76,6 +80,8 @@ def emulate(
     tuned = run.model if run is not None else Path(small_tuned)
     inputs = {"the large model": large, "the small tuned model": small_tuned, "the small base": small_base}
     refuse_input(out, inputs)
+    named = {"large": str(large), "small_tuned": str(tuned), "small_base": str(small_base or "")}
+    _refuse_other(out, named, config or EmulationConfig())
     place = pick_device(device)
     opened = open_parts(
         str(large),
@@ -85,6 +91,8 @@ def emulate(
         load=partial(load, dtype=pick_dtype("auto", place), device=place),
     )
     promise, statement = _promise(locate(str(tuned)), str(large), opened.info)
+    if run is not None and (texts := _texts_of(run)) is not None:
+        promise, statement = None, f"The small model learned synthetic texts. {texts.sentence}"
     info = replace(opened.info, run="" if run is None else str(run.root.resolve()), statement=statement)
     for role in ROLES:
         remember(getattr(info, role).source, getattr(info, role).fingerprint)
@@ -97,6 +105,37 @@ def emulate(
     written = read_emulation(out)
     assert written is not None
     return written
+
+
+def _refuse_other(out: str | Path, named: Mapping[str, str], config: EmulationConfig) -> None:
+    """Refuse to put another ensemble in the place of one: audits of it would be of a model that is no longer there. The
+    same one is made again, such as after a model of it was trained anew, and so is one whose file is broken.
+
+    Args:
+        out: the folder.
+        named: what each model is named by now; empty where nothing is.
+        config: settings now.
+
+    Raises:
+        BadInput: there is another one.
+    """
+    try:
+        there = read_emulation(out)
+    except BadInput:
+        return
+    if there is None:
+        return
+    others = [
+        role for role in ROLES if named[role] and not stands_for(getattr(there, role).source, named[role], Path(out))
+    ]
+    other = [f"{name}={value}" for name, value in asdict(there.settings).items() if value != getattr(config, name)]
+    if others or other:
+        differs = ", ".join([*(f"{role} {getattr(there, role).source}" for role in others), *other])
+        raise BadInput(
+            str(out),
+            f"holds another emulated fine-tune ({differs}), which audits may have been made of",
+            "Choose another folder (--out), one for each, or delete this one.",
+        )
 
 
 def run_of(small_tuned: str | Path) -> RunFolder | None:
@@ -125,6 +164,13 @@ def _promise(tuned: Path, large: str, info: EmulationInfo) -> tuple[PrivacyGuara
         "the promise of that training is its own, with any beta, cap or top_p that was not chosen by looking at the "
         "private text. What the large model and the small base learned in their own training is not covered."
     )
+
+
+def _texts_of(run: RunFolder) -> LearnedText | None:
+    """The synthetic texts that a run learned, as far as its manifest says; None where it learned others."""
+    about = read_manifest(run.manifest).get("texts") if run.manifest.is_file() else None
+    names = [field.name for field in fields(LearnedText)]
+    return LearnedText(**{name: str(about.get(name, "")) for name in names}) if isinstance(about, dict) else None
 
 
 def _carry_mark(folder: Path, info: EmulationInfo) -> None:

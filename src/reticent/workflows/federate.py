@@ -20,7 +20,6 @@ from reticent.core.errors import BadInput
 from reticent.core.federation import FederationResults
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.outputs import refuse_empty
-from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
@@ -32,8 +31,10 @@ from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid
 from reticent.privacy.spec import PrivacySpec
 from reticent.workflows.federation_recipe import FederationRecipe as FederationRecipe
+from reticent.workflows.federation_recipe import named_base
 from reticent.workflows.federation_results import results_of
 from reticent.workflows.inputs import write_rejects
+from reticent.workflows.learned_base import refuse_learned
 from reticent.workflows.training_rows import TrainingRows, training_rows
 
 HELD_OUT = 64
@@ -102,7 +103,9 @@ def federate_through(
     recipe.engine.check(recipe.federation)
     if recipe.secure.secure_aggregation:
         _check_ciphers()
-    named = _named(base, run)
+    if recipe.unit is not None:
+        refuse_learned(base, records, unless_private=True)
+    named = named_base(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("federate", config, begun=lambda: _begun(run))
@@ -124,7 +127,7 @@ def _material(records: Sequence[Record], base: str, recipe: FederationRecipe) ->
     return training_rows(
         records,
         base=base,
-        split_config=replace(recipe.split, split_unit="user"),
+        split_config=replace(recipe.split, split_unit="user", copies=recipe.copies),
         canary_config=recipe.canaries,
         privacy=stand_in,
         max_tokens=recipe.federation.max_tokens,
@@ -147,6 +150,7 @@ def _train(
     from reticent.report.federation_page import write_federation_page
     from reticent.train.checkpoints import close_folder
 
+    _refuse_renamed(run)
     key = run.hash_key()
     job = FederationJob(
         base=base,
@@ -167,6 +171,8 @@ def _train(
     if outcome is None:
         close_folder(run.model)  # a process that died while it took the folder away may have left the secret key in it
         console.print(f"{run.model} is finished already.", highlight=False)
+        if run.federation.is_file():
+            _tell(read_federation(run.federation))
         return
     rows = "".join(json.dumps(encode(row), ensure_ascii=False) + "\n" for row in outcome.state.rows)
     write_text(run.rounds, rows)
@@ -179,6 +185,17 @@ def _train(
     write_manifest(run.manifest, tune=_about(base, run, recipe, config), environment=environment())
     close_folder(run.model)
     _tell(results)
+
+
+def _refuse_renamed(run: RunFolder) -> None:
+    """Refuse to go on under other names of clients: a ledger would take a client that it has for a new one, and the
+    same noise could hide two updates."""
+    if run.checkpoints.exists() and not (run.root / "hash.key").exists():
+        raise BadInput(
+            str(run.root),
+            "holds an unfinished federation whose hash.key is gone, and its ledgers name clients by that key",
+            "Put it back, or start over in another folder (--out); what was spent here stays on record.",
+        )
 
 
 def _about(base: str, run: RunFolder, recipe: FederationRecipe, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,12 +239,6 @@ def _check_ciphers() -> None:
     from reticent.federated.secure import ciphers
 
     ciphers.LibraryCiphers()
-
-
-def _named(base: str, run: RunFolder) -> str:
-    """The folder's name for the base: as it has it already, where that is the same one."""
-    recorded = (run.settings("federate") or {}).get("base")
-    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)
 
 
 def _begun(run: RunFolder) -> bool:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
+from reticent.data.mapped_records import at_places
 from reticent.data.stability import refuse_prepared, refuse_unstable
-from reticent.federated.clients import BY_USER, read_clients
+from reticent.federated.clients import BY_USER, name_of, read_clients
 from reticent.workflows.inputs import DataConfig, read_data
 
 
@@ -36,15 +37,16 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
 
     Raises:
         BadInput: the data cannot be read; it is not the folder that ``clients`` names; what `read_clients` refuses;
-            settings that would void the promise.
+            settings that would void the promise; a name in ``drop_users`` that is nobody's.
     """
     private = unit is not None
     refuse_unstable(unit, config)
     folder = Path(clients)
     if clients == BY_USER or clients.isdecimal() or not folder.is_dir():
         refuse_prepared(unit, data)
-        read = read_data(data, config, each_alone=private, model=model)
-        return ClientRecords(read.records, clients, read.rejects)
+        whole = replace(config, drop_users="", max_records=None) if config.drop_users else config
+        read = read_data(data, whole, each_alone=private, model=model)
+        return ClientRecords(_left(read.records, config), clients, read.rejects)
     if not Path(data).is_dir() or not folder.samefile(data):
         raise BadInput(
             f"{data} with --clients {clients}",
@@ -52,13 +54,76 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
             f"Give reticent federate {clients} --clients {clients}.",
         )
     rejects: list[str] = []
+    leave = _Leaving(unwanted_in(config))
 
     def read_place(place: Path, prefix: str) -> list[Record]:
         refuse_prepared(unit, str(place))
         part = read_data(str(place), replace(config, drop_users=""), id_prefix=prefix, each_alone=private, model=model)
         rejects.append(part.rejects)
-        return list(part.records)
+        return leave.of_client(place, part.records)
 
-    unwanted = {name.strip() for name in config.drop_users.split(",")}
-    records = [record for record in read_clients(folder, read_place) if record.user not in unwanted]
+    read_all = read_clients(folder, read_place)
+    leave.refuse_nobody()
+    records = [record for record in read_all if record.user not in leave.names]
+    if not records:
+        raise BadInput(str(folder), "has no client left after --drop_users", "Name fewer.")
     return ClientRecords(records, BY_USER, "".join(rejects))
+
+
+def unwanted_in(config: DataConfig) -> frozenset[str]:
+    """The names in ``drop_users``."""
+    return frozenset(name.strip() for name in config.drop_users.split(",") if name.strip())
+
+
+class _Leaving:
+    """Leaves out clients and users by name, and knows of whom there was anything: a name that is misspelt would let one
+    stay who was to leave.
+
+    Args:
+        names: of clients and users.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+        self.met: set[str] = set()
+
+    def of_client(self, place: Path, records: Sequence[Record]) -> list[Record]:
+        """The records of one client without those of users who leave; all of them where it leaves itself."""
+        self.met |= {name_of(place), *(record.user for record in records if record.user)} & self.names
+        remaining = [record for record in records if record.user not in self.names]
+        if name_of(place) in self.names:
+            return list(records)
+        if records and not remaining:
+            raise BadInput(
+                str(place),
+                "is a client without data once its users are left out",
+                f"Name the client in --drop_users, too: {name_of(place)}.",
+            )
+        return remaining
+
+    def refuse_nobody(self) -> None:
+        """Refuse names of nobody.
+
+        Raises:
+            BadInput: there is one.
+        """
+        nobody = sorted(self.names - self.met)
+        if nobody:
+            raise BadInput(
+                f"drop_users={nobody[0][:80]!r}",
+                "is the name of no client and of no user, so nobody is left out for it",
+                "Give names as the data spells them.",
+            )
+
+
+def _left(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
+    """The records of users who stay, at most ``max_records`` of them."""
+    leave = _Leaving(unwanted_in(config))
+    if not leave.names:
+        return records
+    leave.met |= {record.user for record in records if record.user} & leave.names
+    leave.refuse_nobody()
+    places = [place for place, record in enumerate(records) if record.user not in leave.names]
+    if not places:
+        raise BadInput("the data", "has no client left after --drop_users", "Name fewer.")
+    return at_places(records, places[: config.max_records])

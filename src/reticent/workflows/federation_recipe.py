@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import portable, stands_for
+from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
@@ -64,6 +66,7 @@ class FederationRecipe:
         if self.record_privacy.is_private:
             self.record_privacy.refuse_federation(self.federation)
             refuse_unstable("record", self.split, self.canaries)
+            self._refuse_copies()
             if self.engine.engine != "local":
                 raise BadInput(
                     f"engine={self.engine.engine!r} with a promise to each record",
@@ -71,6 +74,22 @@ class FederationRecipe:
                     "would have none",
                     "Give --engine local, or leave --record_epsilon and --record_noise_multiplier out.",
                 )
+
+    def _refuse_copies(self) -> None:
+        """Refuse what is stable for a training in one place, where a text counts once, and not for clients apart."""
+        if self.split.copies == "all":
+            raise BadInput(
+                "copies='all' with a promise to each record",
+                "of a text that two clients have only the first one's is kept, so a record of one client would decide "
+                "what another one trains on, and whoever sees that one's updates would see it",
+                "Leave --copies out: each client then keeps its own.",
+            )
+
+    @property
+    def copies(self) -> str:
+        """``copies`` of the split, where "auto" drops nothing of a client for what another one has, if records are
+        promised anything."""
+        return "user" if self.record_privacy.is_private and self.split.copies == "auto" else self.split.copies
 
     @property
     def on_record(self) -> dict[str, Any]:
@@ -88,3 +107,10 @@ class FederationRecipe:
         if self.privacy.is_private:
             return "user"
         return "record" if self.record_privacy.is_private else None
+
+
+def named_base(base: str, run: RunFolder) -> str:
+    """The run folder's name for the base, which is no path of this machine: as it has it already, where that is the
+    same one."""
+    recorded = (run.settings("federate") or {}).get("base")
+    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)

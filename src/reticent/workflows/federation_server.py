@@ -23,7 +23,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.flower.node_engine import NodeClocks, over_nodes
-from reticent.workflows.federation_recipe import FederationRecipe
+from reticent.workflows.federation_recipe import FederationRecipe, named_base
 from reticent.workflows.federation_results import EngineReport, results_of
 
 DEPLOYED = "deployment: Flower's server and a node on each client's machine"
@@ -106,7 +106,12 @@ def run_plan(plan: ServerPlan, grid: Any) -> None:
     results = results_of(outcome, recipe, title=plan.title, engine=engine)
     write_federation(run.federation, results)
     write_federation_page(run.federation_page, read_federation(run.federation))  # as whoever has the file would
-    about = {"title": plan.title, "base": plan.base, "max_tokens": recipe.federation.max_tokens, **recipe.on_record}
+    about = {
+        "title": plan.title,
+        "base": named_base(plan.base, run),
+        "max_tokens": recipe.federation.max_tokens,
+        **recipe.on_record,
+    }
     about |= {"training": recipe.federation.training.on_record, "finished": now()}
     if run.promise.exists():
         about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))

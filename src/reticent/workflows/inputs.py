@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -176,6 +177,15 @@ def write_rejects(run: RunFolder, rejects: str) -> None:
         write_text(run.rejects, rejects)
         n = rejects.count("\n")
         console.print(f"{n} bad rows skipped; see {run.rejects}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def tell_rejects(rejects: str) -> None:
+    """Say how many rows were skipped, and where the first of them stands, where no folder keeps the list."""
+    lines = [line for line in rejects.split("\n") if line]
+    if lines:
+        first = json.loads(lines[0])
+        text = f"{len(lines)} bad rows skipped; the first: {first['place']} {first['reason']}"
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _of_users(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:

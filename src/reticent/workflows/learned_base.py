@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reticent.auditing.synthetic.private_overlap import OWN_WORDS, count_words, keys_of
 from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
 from reticent.core.membership import read_membership
 from reticent.core.portable import found
 from reticent.core.record import Record, fingerprint, read_records
@@ -18,20 +19,32 @@ FEWEST, SHARE = 10, 0.01
 """Records that a base may have in common with the data by chance: fewer than so many, and no more than that share."""
 
 
-def refuse_learned(base: str, records: Sequence[Record]) -> None:
+def refuse_learned(base: str, records: Sequence[Record], *, unless_private: bool = False) -> None:
     """Refuse a model that was tuned on some of these texts, or is made of one that was, where a run folder says so.
 
-    Texts of few words are common to all data and are not counted.
+    Texts of few words are common to all data and are not counted. So is one refused that was tuned on what `reticent
+    synthesize` made from these records, in this order and with these users.
 
     Args:
         base: a model; nothing is known of one without a run folder.
         records: private.
+        unless_private: take one that learned them under a promise of its own: what both cost adds up, and is added up
+            by `reticent ls`.
 
     Raises:
         BadInput: it has learned them, with how many.
     """
     data = fingerprint(records)
     for run in (run for place in made_of(base) for run in _runs_of(place)):
+        if (maker := _made_from(run, data)) is not None:
+            raise BadInput(
+                base,
+                f"was tuned on synthetic texts that {maker or 'somebody'} made from these very records: what it knows "
+                "of them comes on top of what is promised here, which counts this run alone",
+                "Give a model that has read nothing that was made from them (--model), such as its base.",
+            )
+        if unless_private and run.promise.exists():
+            continue
         if any((run.settings(step) or {}).get("data") == data for step in LEARNS):
             raise BadInput(
                 base,
@@ -46,6 +59,12 @@ def refuse_learned(base: str, records: Sequence[Record]) -> None:
                 "spelled, so what it writes tells of them whatever is promised",
                 "Give a model that has seen none of them (--model), such as its base, or leave those records out.",
             )
+
+
+def _made_from(run: RunFolder, data: str) -> str | None:
+    """The mechanism that made the texts of a run from data of this fingerprint; None where they are others."""
+    texts = read_manifest(run.manifest).get("texts") if run.manifest.is_file() else None
+    return str(texts.get("mechanism")) if isinstance(texts, dict) and texts.get("data") == data else None
 
 
 def learned_records(run: RunFolder, records: Sequence[Record]) -> tuple[int, int]:

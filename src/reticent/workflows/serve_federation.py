@@ -17,7 +17,7 @@ from reticent.core.progress import console
 from reticent.core.record import Record, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.federated.clients import LEAST_CLIENTS
-from reticent.workflows.federation_recipe import FederationRecipe
+from reticent.workflows.federation_recipe import FederationRecipe, named_base
 
 _PROGRAM = (
     "from reticent.federated.flower.launched_programs import server_program; "
@@ -126,7 +126,7 @@ def serve_federation(
     check_certificate(files, host)
     keys = public_keys(clients)
     _refuse_few(keys, recipe)
-    about = {"base": base, "data": _fingerprint(keys), "title": "", "clients": sorted(keys)}
+    about = {"base": named_base(base, run), "data": _fingerprint(keys), "title": "", "clients": sorted(keys)}
     config = {**recipe.on_record, **about}
     with run.alone(), ends_in_order():
         run.refuse_other("federate", config, begun=lambda: _begun(run))

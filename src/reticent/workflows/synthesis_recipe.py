@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from reticent.core.errors import BadInput
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.synthesis.synthesis_spec import INSTRUCTION, SynthesisSpec
@@ -23,6 +24,9 @@ class SynthesisRecipe:
         split: how coins are thrown, where records are held out.
         training: how a model is tuned, where the mechanism tunes one; device and dtype for all.
 
+    Raises:
+        BadInput: a training that begins anew: texts go on where they were, with the model that wrote the first of them.
+
     Examples:
         >>> SynthesisRecipe(synthesis=SynthesisSpec(epsilon=8.0)).synthesis.mechanism
         'private_prediction'
@@ -32,6 +36,15 @@ class SynthesisRecipe:
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     training: TuneConfig = field(default_factory=TuneConfig)
+
+    def __post_init__(self) -> None:
+        if not self.training.resume:
+            raise BadInput(
+                "resume=False for synthetic texts",
+                "a model would be trained again behind texts of the one before, and what is promised counts one "
+                "training",
+                "Leave --resume out; to start over, choose another folder (--out).",
+            )
 
     @property
     def plants(self) -> bool:

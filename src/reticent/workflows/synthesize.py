@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reticent.auditing.synthetic.synthetic_file import read_promise
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.outputs import refuse_empty
@@ -16,9 +18,12 @@ from reticent.core.processes import refuse_several
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
+from reticent.core.synthesis import SynthesisResults
 from reticent.data.canaries import write_canaries
 from reticent.data.stability import refuse_unstable
+from reticent.data.user_spelling import tell_alike
 from reticent.privacy.spec import PrivacySpec
+from reticent.report.synthesis_file import read_synthesis
 from reticent.synthesis.synthesis_mechanism import (
     MECHANISMS,
     SynthesisMaterial,
@@ -76,12 +81,15 @@ def synthesize(
     data = fingerprint(records)
     if mechanism.promises:
         refuse_learned(base, records)
+        tell_alike(record.user for record in records if spec.unit == "user")
     config = {"base": _named(base, run), "data": data, "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
         if run.synthesis_page.exists():  # the last thing that is written
             _close(run)
+            _refuse_gone(run)
             console.print(f"{run.synthetic} is finished already.", highlight=False, soft_wrap=True)
+            _tell(read_synthesis(run.synthesis))
             return run
         with run.kept_if(lambda: _begun(run)):
             run.claim("synthesize", config)
@@ -90,6 +98,21 @@ def synthesize(
             outcome, plan = _made(mechanism, read, base, run, recipe)
         _finish(mechanism, outcome, plan, run, config)
     return run
+
+
+def _refuse_gone(run: RunFolder) -> None:
+    """Refuse to call texts finished that are not there, or no longer those that were made: their key is gone, so they
+    cannot be made again."""
+    gone = [path.name for path in (run.synthetic, run.synthesis) if not path.is_file()]
+    if gone:
+        raise BadInput(
+            str(run.root),
+            f"was finished, and {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} no longer there; the secret "
+            "key was deleted at the end, so the same texts cannot be made again",
+            "Put back what was taken away, or start over in another folder (--out); what was spent here stays on "
+            "record.",
+        )
+    read_promise(str(run.synthetic))
 
 
 def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe) -> Sequence[Record]:
@@ -135,6 +158,8 @@ def _made(
     material = SynthesisMaterial(records=records, spec=spec, key=open_key(run.synthesis_state))
     plan = mechanism.settle(material)
     store = StepStore(run.synthesis_state, plan.about, key=material.key, steps=plan.steps)
+    if mechanism.tunes and mechanism.promises:
+        _refuse_another_model(run, len(store.spent) - (spec.condition != "none"))
     with progress("Writing", spec.count, unit="texts") as advance:
         told = 0
 
@@ -151,6 +176,23 @@ def _made(
             advance=so_far,
         )
         return plan.write(tools), plan
+
+
+def _refuse_another_model(run: RunFolder, sampled: int) -> None:
+    """Refuse to train again behind texts of a model that is gone: two trainings would be spent, and one is counted.
+
+    Args:
+        run: of the texts.
+        sampled: steps of texts that were made.
+    """
+    model = RunFolder(root=run.synthesis_training).model
+    if sampled > 0 and not model.exists():
+        raise BadInput(
+            str(run.root),
+            f"has texts of a model that is no longer there ({run.synthesis_training.name}/{model.name}): another one "
+            "would be trained, and what is promised counts one training",
+            "Put it back, or start over in another folder (--out); what was spent here stays on record.",
+        )
 
 
 def _tuned(
@@ -179,7 +221,7 @@ def _finish(
     run: RunFolder,
     config: Mapping[str, Any],
 ) -> None:
-    from reticent.report.synthesis_file import read_synthesis, write_synthesis
+    from reticent.report.synthesis_file import DIGEST, digest_of, write_synthesis
     from reticent.report.synthesis_page import write_synthesis_page
     from reticent.workflows.synthesis_results import results_of
 
@@ -188,9 +230,14 @@ def _finish(
     rows = [row for row in rows if str(row["text"]).strip()]  # no verb reads a row without text
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
+    results = replace(results, provenance={**results.provenance, DIGEST: digest_of(run.synthetic)})
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)
+    _tell(results)
+
+
+def _tell(results: SynthesisResults) -> None:
     console.print(results.headline, highlight=False, soft_wrap=True)
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.train.leading import led
 from reticent.workflows.inputs import write_rejects
+from reticent.workflows.learned_text import learned_text
 from reticent.workflows.recipe import TuneRecipe as TuneRecipe
 from reticent.workflows.training_rows import TrainingRows, training_rows
 
@@ -101,7 +103,12 @@ def tune(
         refuse_empty("out", out)
         run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
         _check_training(made.training)
+        texts = learned_text((inputs or {}).get("the data"))
+        if texts is not None:
+            console.print(texts.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
         _tune(records, base, run, made, title=title, rejects=rejects, targets=targets)
+        if texts is not None:
+            write_manifest(run.manifest, texts=asdict(texts))
         return run
 
     return led("reticent.tune", lambda: (fingerprint(records), base, str(out), title, made), lead)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from reticent.auditing.synthetic.private_overlap import letters, naive_overlap, overlap
+from reticent.auditing.synthetic.private_overlap import is_near, letters, naive_overlap, near_of, overlap
 from reticent.auditing.synthetic.synthetic_file import SyntheticFile, read_synthetic
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.canaries.passphrase import WORDS
+from reticent.data.example import help_desk
 from reticent.data.split import split
 
 RNG = random.Random(5)
@@ -41,6 +42,12 @@ def halves(texts: list[str]) -> list[str]:
     return [" ".join(part) for text in texts for part in (text.split()[:-1], text.split()[1:])]
 
 
+def changed(text: str, place: int = 4, word: str = "otherwise") -> str:
+    """With another word in one place."""
+    words = text.split()
+    return " ".join([*words[:place], word, *words[place + 1 :]])
+
+
 def shown(text: str, change: Callable[[str], str]) -> str:
     return "".join(map(change, text))
 
@@ -57,6 +64,22 @@ def shown(text: str, change: Callable[[str], str]) -> str:
         pytest.param(plain(TEXTS[:12]), "12 of 12 texts .* and 12 of these 80", id="a few records"),
         pytest.param(plain([*IN, *OTHERS]), f"{len(IN)} of {len(IN) + 200} texts", id="among many others"),
         pytest.param(plain(halves(IN)), f"0 of {2 * len(IN)} texts .*, {2 * len(IN)} are a part", id="cut into parts"),
+        pytest.param(
+            plain([changed(text, place % 9) for place, text in enumerate(IN)]),
+            f"0 of {len(IN)} texts .*, {len(IN)} are one but for a word in 10, and 0 of",
+            id="one word of each",
+        ),
+        pytest.param(
+            plain([*map(changed, TEXTS)]), "0 of 80 texts .* or that were held out, 80 are", id="on both sides"
+        ),
+        pytest.param(
+            plain([*IN[::2], *map(changed, IN[1::2])]), f"{len(IN[::2])} of {len(IN)} texts", id="of every other one"
+        ),
+        pytest.param(
+            [{"prompt": " ".join(text.split()[:3]), "completion": " ".join(changed(text).split()[3:])} for text in IN],
+            "but for a word",
+            id="and fields",
+        ),
         pytest.param(plain([text.upper() for text in IN]), "word for word", id="case"),
         pytest.param(plain([text.replace(" ", "\n\t ") for text in IN]), "word for word", id="blanks"),
         pytest.param(plain([text.replace(" ", "") for text in IN]), "word for word", id="no blanks"),
@@ -97,6 +120,31 @@ def test_prompts_and_completions_are_found_together_and_alone(rows: list[str], t
 def test_other_texts_are_taken_and_copies_counted(texts: list[str], copies: tuple[int, int], tmp_path: Path) -> None:
     file = read(tmp_path, plain(texts))
     assert (file.copies_of_members, file.copies_of_held_out) == copies
+
+
+def test_texts_after_a_form_are_taken_though_they_differ_in_two_words() -> None:
+    """And those that differ in one word are told from records whose owners do, where few of the records are there."""
+    mails = help_desk(users=60, mails_per_user=2)
+    other_half = [[str(mail.text)] for mail in mails[1::2]]
+    assert overlap(other_half, mails[::2]).near == 0
+    form = "please send parcel {} to {} before the end of this week"
+    rows = [[form.format(number, number * 7)] for number in range(99)]
+    assert overlap(rows, [Record(id="a", text=form.format(500, 501))]).near == 0
+
+
+def test_a_word_of_each_completion_is_changed(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="but for a word"):
+        read(tmp_path, plain([*map(changed, IN)]), PAIRS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_near_a_record_are_those_of_the_naive_way(seed: int) -> None:
+    rng = random.Random(seed)
+    texts = [changed(rng.choice(TEXTS), rng.randrange(9), rng.choice(WORDS)) for _ in range(40)]
+    texts += [changed(changed(text, 1), 7) for text in rng.sample(TEXTS, 9)]
+    numbered = [(number, text.split()) for number, text in enumerate(TEXTS)]
+    naive = [next((n for n, record in numbered if is_near(text.split(), record)), None) for text in texts]
+    assert near_of([[text] for text in texts], numbered) == [number for number in naive if number is not None]
 
 
 def test_short_texts_that_everybody_writes_are_no_private_data(tmp_path: Path) -> None:

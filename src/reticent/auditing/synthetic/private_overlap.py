@@ -8,6 +8,7 @@ that nobody sees make no difference, and neither do the order of rows or the fie
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,16 @@ RUN = 6
 """Words of a run by which the record is found that a text may be a part of."""
 OWN_WORDS = 4
 """Shorter texts are the same by chance: "thank you very much"."""
+NEAR_WORDS = 8
+"""Shorter texts are all but the same by chance: with a word less they say what many do."""
+ONE_IN = 10
+"""A text is all but a record where a word in so many differs, and one at least."""
+_LOOKED_UP = 3
+"""Words of a run by which a record is looked up that a text may be all but the same as."""
+_LIKELY = 3
+"""Records that are compared word by word."""
+_COMMON = 50
+"""Runs that more records have tell nothing of which record it is."""
 
 
 def letters(text: str) -> str:
@@ -65,6 +76,8 @@ class Overlap:
         found: records that are there whole.
         records: different records that there are.
         found_long, long: the same of records of at least `OWN_WORDS` words.
+        near: texts that are neither, and are a record but for a word in `ONE_IN`.
+        found_near, wordy: records of at least `NEAR_WORDS` words that are there whole or all but whole, of all such.
     """
 
     texts: int
@@ -75,6 +88,9 @@ class Overlap:
     records: int
     found_long: int
     long: int
+    near: int = 0
+    found_near: int = 0
+    wordy: int = 0
 
     @property
     def share(self) -> float:
@@ -98,17 +114,22 @@ def overlap(rows: Sequence[Sequence[str]], records: Iterable[Record]) -> Overlap
     numbers: dict[str, int] = {}
     learned: dict[str, int] = {}
     words_of: list[list[str]] = []
+    learned_of: list[tuple[int, list[str]]] = []
     for record in records:
         keys = keys_of(record)
         if keys and keys[0] not in numbers:
             numbers[keys[0]] = len(words_of)
             words_of.append(units(_seen(record.plain)))
+            learned_of += [(numbers[keys[0]], units(_seen(record.trained_text)))] if keys[1:] else []
         for key in keys[1:]:
             learned.setdefault(key, numbers[keys[0]])
     worded = [row for row in rows if any(map(letters, row))]
     hits = [_first([*map(letters, row)], numbers, learned) for row in worded]
-    parts = parts_of([row[0] for row, hit in zip(worded, hits, strict=True) if hit is None], words_of)
+    others = [row for row, hit in zip(worded, hits, strict=True) if hit is None]
+    parts = parts_of([row[0] for row in others], words_of)
+    near = near_of(others, [*enumerate(words_of), *learned_of], but_for=frozenset(parts))
     there = {hit for hit in hits if hit is not None}
+    wordy = {place for place, words in enumerate(words_of) if len(words) >= NEAR_WORDS}
     long = {place for place, words in enumerate(words_of) if len(words) >= OWN_WORDS}
     return Overlap(
         texts=len(worded),
@@ -119,6 +140,9 @@ def overlap(rows: Sequence[Sequence[str]], records: Iterable[Record]) -> Overlap
         records=len(words_of),
         found_long=len(there & long),
         long=len(long),
+        near=len(near),
+        found_near=len((there | set(near)) & wordy),
+        wordy=len(wordy),
     )
 
 
@@ -152,6 +176,57 @@ def parts_of(texts: Sequence[str], records: Sequence[Sequence[str]]) -> list[str
             list(records[number][start : start + len(row)]) == row for number, start in places.get(tuple(row[:RUN]), ())
         )
     ]
+
+
+def near_of(
+    rows: Sequence[Sequence[str]],
+    records: Sequence[tuple[int, Sequence[str]]],
+    *,
+    but_for: frozenset[str] = frozenset(),
+) -> list[int]:
+    """For each text that is a record but for a word in `ONE_IN`, the number of that record.
+
+    Args:
+        rows: for each text the ways to read it.
+        records: number and words of each; one may be there in several ways.
+        but_for: texts, by their letters, that are not looked at.
+
+    >>> near_of([["b b c d e f g h i"], ["a b c d z z g h i"]], [(7, list("abcdefghi"))])
+    [7]
+    """
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, (_, record) in enumerate(records):
+        for run in {tuple(record[start : start + _LOOKED_UP]) for start in range(len(record) - _LOOKED_UP + 1)}:
+            places.setdefault(run, []).append(place)
+    hits = (
+        next((hit for way in row if (hit := _nearest(units(_seen(way)), records, places)) is not None), None)
+        for row in rows
+        if letters(row[0]) not in but_for
+    )
+    return [hit for hit in hits if hit is not None]
+
+
+def _nearest(
+    words: Sequence[str], records: Sequence[tuple[int, Sequence[str]]], places: Mapping[tuple[str, ...], Sequence[int]]
+) -> int | None:
+    """The number of a record that a text of these words is but for a few, among those that share most runs with it."""
+    shared: Counter[int] = Counter()
+    for start in range(len(words) - _LOOKED_UP + 1) if len(words) >= NEAR_WORDS else ():
+        held = places.get(tuple(words[start : start + _LOOKED_UP]), ())
+        shared.update(held if len(held) <= _COMMON else ())
+    likely = (records[place] for place, _ in shared.most_common(_LIKELY))
+    return next((number for number, record in likely if is_near(words, record)), None)
+
+
+def is_near(words: Sequence[str], record: Sequence[str]) -> bool:
+    """True if a text has the words of a record but for one in `ONE_IN`, one at least: another, one more or one less.
+
+    >>> is_near("my parcel came late and it was wet".split(), "my parcel came late and it was dry".split())
+    True
+    """
+    most = max(1, len(record) // ONE_IN)
+    apart = Counter(words) - Counter(record), Counter(record) - Counter(words)
+    return max(side.total() for side in apart) <= most
 
 
 def naive_overlap(rows: Sequence[Sequence[str]], records: Sequence[Record]) -> tuple[int, int, int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reticent.auditing.synthetic.private_overlap import Overlap, overlap
+from reticent.auditing.synthetic.private_overlap import ONE_IN, Overlap, overlap
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -16,7 +17,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.data.readers.reader import BadRow, rows_of
 from reticent.data.words import units
-from reticent.report.synthesis_file import read_synthesis
+from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis
 
 COPIED, COVERED = 0.9, 0.5
 """A file is taken for private data where more than ``COPIED`` of its texts are records of one side, or of both, and
@@ -24,7 +25,8 @@ they are more than ``COVERED`` of these records."""
 MOST, FEWEST = 0.95, 10
 """Where nobody knows who made the texts it is taken for that, too, where it holds more than ``MOST`` of the records of
 a side whatever else it holds, or where more than ``COPIED`` of its texts are records or parts of records, and
-``FEWEST`` of them differ: texts of some words, so that no chance makes them."""
+``FEWEST`` of them differ: texts of some words, so that no chance makes them. So it is where that share of its texts are
+records but for a few words, and as many of the records are there as ``COVERED`` says."""
 EACH = 0.1
 """Where so many of the texts are records of each side, they are held against both together."""
 FIELDS = ("text", "content", "output", "completion")
@@ -58,9 +60,9 @@ class TextPromise:
 
     @property
     def sentence(self) -> str:
-        """In words."""
+        """In words; ε is rounded up."""
         relation = self.relation.replace("_", " ")
-        return f"ε = {self.epsilon:.2f} per {self.unit} at δ = {self.delta:g} ({relation}; {self.where})"
+        return f"ε = {rounded_up(self.epsilon)} per {self.unit} at δ = {self.delta:g} ({relation}; {self.where})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +142,7 @@ def read_synthetic(place: str, records: Sequence[Record], membership: Membership
         for side in WHOSE
     }
     copies = {side: there.whole for side, there in sides.items()}
-    if min(copies.values()) > EACH * len(rows):
+    if min(there.whole + there.near for there in sides.values()) > EACH * len(rows):
         _refuse_private(place, overlap(ways, records), " or ".join(WHOSE.values()), known=bool(mechanism))
     for side, there in sides.items():
         _refuse_private(place, there, WHOSE[side], known=bool(mechanism))
@@ -165,8 +167,11 @@ def _refuse_private(place: str, there: Overlap, whose: str, *, known: bool) -> N
     is_data = there.whole > COPIED * there.texts and there.found > COVERED * there.records
     is_piece = there.share > COPIED and there.distinct >= FEWEST
     is_hidden = there.found_long > MOST * there.long and there.found_long >= FEWEST
-    if is_data or (not known and (is_piece or is_hidden)):
+    is_near = there.near + there.whole > COPIED * there.texts and there.found_near > COVERED * there.wordy
+    is_changed = bool(there.near) and is_near and there.found_near >= FEWEST
+    if is_data or (not known and (is_piece or is_hidden or is_changed)):
         parts = f", {there.parts} are a part of one" if there.parts else ""
+        parts += f", {there.near} are one but for a word in {ONE_IN}" if there.near else ""
         raise BadInput(
             place,
             f"is the private data: {there.whole} of {there.texts} texts are word for word records {whose}{parts}, and "
@@ -176,15 +181,26 @@ def _refuse_private(place: str, there: Overlap, whose: str, *, known: bool) -> N
 
 
 def read_promise(place: str) -> tuple[TextPromise | None, str]:
-    """The promise in the ``synthesis.json`` beside the file, and the mechanism; None and nothing where there is none.
+    """The promise in the ``synthesis.json`` beside the file, and the mechanism; None and nothing where there is none,
+    or where the file has another name than the one that was made: what else lies there carries no promise.
 
     Raises:
-        BadInput: that file is broken.
+        BadInput: that file is broken, or the texts are no longer those that were made.
     """
-    beside = RunFolder(root=Path(place).parent).synthesis
-    if not beside.is_file():
+    run = RunFolder(root=Path(place).parent)
+    beside = run.synthesis
+    if not beside.is_file() or Path(place).name != run.synthetic.name:
         return None, ""
     results = read_synthesis(beside)
+    made = results.provenance.get(DIGEST)
+    if made is not None and made != digest_of(place):
+        raise BadInput(
+            place,
+            f"was changed since {beside.name} beside it was written, so nothing that stands there holds for it: a "
+            "choice among texts, or a word in them, may tell what no promise covers",
+            "Put back the file that was made, or move this one to a folder of its own and name the records "
+            "(--members FILE --held_out FILE).",
+        )
     if results.epsilon is None:
         return None, results.mechanism
     promise = TextPromise(

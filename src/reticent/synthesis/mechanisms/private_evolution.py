@@ -101,6 +101,7 @@ class EvolutionPlan:
 
         spec, loaded, key = self.material.spec, tools.load(), self.material.key
         writer = PublicWriter(loaded=loaded, spec=spec, key=key)
+        writer.refuse_no_room([f"{spec.prompt(turn)}\n" for turn in self._turns], read=spec.reference_tokens)
         watch = VoteWatch(std=self.noise, rounds=spec.rounds, key=key)
         private: list[Floats] = []
 
@@ -126,6 +127,11 @@ class EvolutionPlan:
             checks=watch.items(),
             topics=tuple(spec.topic(draft.turn) for draft in drafts) if spec.topics else (),
         )
+
+    @property
+    def _turns(self) -> range:
+        """Numbers of texts with all prompts that there are."""
+        return range(max(1, len(self.material.spec.topic_list)))
 
     def _texts(self, writer: PublicWriter) -> list[list[int]]:
         """Token ids of the private texts."""
