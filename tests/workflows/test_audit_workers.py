@@ -136,8 +136,9 @@ def test_ranks_do_what_one_does(in_ranks: Start) -> None:
 
 def test_a_shard_of_a_rank_that_another_audit_drops_is_scored_again(in_ranks: Start) -> None:
     def dropped(rank: int) -> int:
-        keep = dealing.keep
-        dealing.keep = lambda table, path: (keep(table, path), drop(path))[0]  # this process is a fork
+        if rank:
+            keep = plan.keep
+            plan.keep = lambda table, path: (keep(table, path), drop(path))[0]  # this process is a fork
         return by("dropped")
 
     assert in_ranks(dropped) == [0, 0]
@@ -213,15 +214,14 @@ def test_a_rank_that_dies_ends_the_others_and_its_shards_are_kept(
     def dies(rank: int) -> int:
         console.quiet = False
         leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
-        module = plan if rank == 0 else dealing
-        keep = module.keep
+        keep = plan.keep
 
         def dying(*given: Any) -> None:
             keep(*given)
             if rank == which:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        module.keep = dying  # type: ignore[assignment]
+        plan.keep = dying  # type: ignore[assignment]
         return by(name)
 
     codes = in_ranks(dies)
