@@ -139,7 +139,7 @@ def _wait_for_help(target: Any, hand: _Hand, folder: Path, tokens: int, cache: P
     rows = render(texts(tokens // SHARDS, seed=2), PLAIN, tokenizer=target.tokenizer, max_tokens=None)
     side = ScoredModel(loaded=target, off=False, options=ScoreOptions())
     file = cache / "shards" / "first.parquet"
-    work = OpenShards(kind=TABLE_SHARDS, side=side, parts=[rows], files=[file])
+    work = OpenShards(kind=TABLE_SHARDS, sides=(side,), parts=[rows], files=[file])
     write_job(Job.of(work, [0]), folder / "first.parquet")
     while not seal_of(file).exists():
         hand.check()

@@ -242,7 +242,7 @@ def test_a_shard_that_a_late_hand_makes_stays_nowhere(store: Any, monkeypatch: p
     path = a_file()
     work = SimpleNamespace(make=lambda shard, advance: kept_files.seal(path))
     job = SimpleNamespace(opened=lambda models: work, passing=True, files=[path])
-    joining.HelpingHand(path.parent)._make(path.parent / "asked.parquet", job, 0)
+    joining.HelpingHand(path.parent)._make(path.parent / "asked.parquet", job, 0, SimpleNamespace(held=False))
     assert not path.exists()
     assert names("memory://there") == []
 

@@ -131,7 +131,7 @@ def _make(path: Path, texts: RenderedRecords, side: ScoredModel, title: str, fol
     if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
         console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)
 
-    work = OpenShards(kind=TABLE_SHARDS, side=side, parts=[*map(texts.part, texts.shards())], files=files)
+    work = OpenShards(kind=TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
     with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance:
         worker().fill(work, advance)
     join((_kept_or_scored(work, shard) for shard in range(len(files))), path)
@@ -144,7 +144,7 @@ def _kept_or_scored(work: OpenShards, shard: int) -> TokenTable:
     """A shard from the store. Another table may hold the same one, and have dropped it in the meantime: then it is
     scored again, as nothing but the time for it is lost."""
     table = kept(work.files[shard])
-    return TABLE_SHARDS.make(work.parts[shard], work.side, told_nobody) if table is None else table
+    return TABLE_SHARDS.make(work.parts[shard], work.sides, told_nobody) if table is None else table
 
 
 class TableShards:
@@ -155,7 +155,8 @@ class TableShards:
     def size(self, part: RenderedRecords) -> int:
         return len(part.rows)
 
-    def make(self, part: RenderedRecords, side: ScoredModel, advance: Advance) -> TokenTable:
+    def make(self, part: RenderedRecords, sides: Sequence[ScoredModel], advance: Advance) -> TokenTable:
+        (side,) = sides
         engine = side.engine  # opened outside of the context below: PEFT's does not nest
         with side.answering():
             columns, offsets = score(engine, part.rows, advance)

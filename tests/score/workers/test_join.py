@@ -99,13 +99,13 @@ def test_a_job_is_read_as_it_was_written(target: LoadedModel, folder: str, tmp_p
     texts = render(RECORDS, PLAIN, tokenizer=target.tokenizer, max_tokens=9)
     side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions(max_tokens=9))
     files = [tmp_path / f"{i}.parquet" for i in range(len(texts.shards()))]
-    work = OpenShards(kind=plan.TABLE_SHARDS, side=side, parts=[*map(texts.part, texts.shards())], files=files)
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
     for shards in (range(len(files)), [1], [len(files) - 1, 0]):
         job = Job.of(work, shards)
         write_job(job, tmp_path / "job")
         again = read_job(tmp_path / "job")
         assert again is not None
-        assert (again.kind, again.model) == (job.kind, job.model)
+        assert (again.kind, again.models) == (job.kind, job.models)
         assert [file.resolve() for file in again.files] == list(job.files)
         for place, shard in enumerate(shards):
             part, wanted = again.parts[place], work.parts[shard]
@@ -116,7 +116,7 @@ def test_a_job_is_read_as_it_was_written(target: LoadedModel, folder: str, tmp_p
                 np.testing.assert_array_equal(part.about[name], column)
                 assert part.about[name].dtype == column.dtype
     assert read_job(tmp_path / "none") is None
-    assert OpenModels().side(job.model).key == side.key
+    assert OpenModels().side(job.models[0]).key == side.key
 
 
 def test_another_model_than_the_one_meant_is_refused(target: LoadedModel, tmp_path: Path) -> None:
@@ -219,15 +219,32 @@ def test_a_hand_that_was_taken_for_dead_leaves_nothing(target: LoadedModel, tmp_
     side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions())
     files = [cache / "shards" / f"{i}.parquet" for i in range(len(texts.shards()))]
     files[0].parent.mkdir(parents=True)
-    work = OpenShards(kind=plan.TABLE_SHARDS, side=side, parts=[*map(texts.part, texts.shards())], files=files)
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
     write_job(Job.of(work, [0, 1]), meeting / "job.parquet")
     helper = HelpingHand(meeting)
     keep = plan.keep
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "keep", lambda *given: (keep(*given), (meeting / "job.parquet").unlink()))
+        gone = [meeting / "job.parquet", *map(lease_of, files[:2])]
+        patch.setattr(plan, "keep", lambda *given: (keep(*given), [path.unlink(missing_ok=True) for path in gone]))
         assert helper.help()
     assert not list(files[0].parent.iterdir())
     assert not helper.help()
+
+
+def test_a_shard_that_the_one_that_leads_saw_at_once_is_left_to_it(target: LoadedModel, tmp_path: Path) -> None:
+    """It asks no more, and has not read it yet."""
+    cache, meeting = tmp_path / "cache", tmp_path / "cache" / "jobs" / "one"
+    texts = render(RECORDS, PLAIN, tokenizer=target.tokenizer, max_tokens=None)
+    side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions())
+    files = [cache / "shards" / f"{i}.parquet" for i in range(len(texts.shards()))]
+    files[0].parent.mkdir(parents=True)
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
+    write_job(Job.of(work, [0]), meeting / "job.parquet")
+    keep = plan.keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "keep", lambda *given: (keep(*given), (meeting / "job.parquet").unlink()))
+        assert HelpingHand(meeting).help()
+    assert store.intact(files[0])
 
 
 def test_two_tables_that_share_a_shard_do_not_trip_each_other(

@@ -23,6 +23,8 @@ from reticent.score.candidates.masked import MaskedSpan
 from reticent.score.engine import ScoreOptions
 from reticent.score.generation import generate
 from reticent.score.generation.scheme import Scheme
+from reticent.score.internals import gradients, hidden, internals
+from reticent.score.internals.internals import cached_internals
 from reticent.score.make_tables import _proposer
 from reticent.score.requests import Variant
 from reticent.score.scored_model import ScoredModel
@@ -98,7 +100,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], lis
     log, here = tmp_path / "made", os.getpid()
     waits = tmp_path / "waits"
 
-    def counting(self: Any, part: Any, side: ScoredModel, advance: Any, original: Any) -> Any:
+    def counting(self: Any, part: Any, sides: Any, advance: Any, original: Any) -> Any:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
         until = time.monotonic() + 60
@@ -106,9 +108,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], lis
             if log.read_text().split()[-1] != str(here):
                 waits.unlink()
             time.sleep(0.01)
-        return original(self, part, side, advance)
+        return original(self, part, sides, advance)
 
-    for name in KINDS:
+    for name in (*KINDS, "internals"):
         cls = type(SHARD_KINDS.get(name))
         monkeypatch.setattr(cls, "make", lambda *given, original=cls.make: counting(*given, original=original))
     return lambda: [int(line) for line in log.read_text().split()] if log.exists() else []
@@ -320,3 +322,35 @@ def test_ranks_write_what_one_process_writes(
     assert len(set(made)) == 2
     for kind in KINDS:
         assert stored(tmp_path / "cache" / kind) == stored(tmp_path / "whole" / kind)
+
+
+def read_inside(models: tuple[LoadedModel, LoadedModel], cache: Path) -> list[Any]:
+    records = [Record(id=f"r{number}", text=f"the order {number} is in the mail") for number in range(9)]
+    found = cached_internals(*models, records, cache=cache, options=ScoreOptions(max_tokens=30))
+    return [list(columns.items()) for columns in (found.forward, found.backward)]
+
+
+def test_hands_share_gradients_and_states(
+    target: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Callable[[], list[int]]
+) -> None:
+    """Which are of two models at once; nothing is left but what they are joined to."""
+    reference = load(str(save_tiny(tmp_path / "reference", seed=2)), dtype="float32", device="cpu")
+    monkeypatch.setattr(hidden, "_AT_ONCE", 3)
+    monkeypatch.setattr(gradients, "_TOKENS_PER_BATCH", {"cpu": 64, "cuda": 64})
+    monkeypatch.setattr(internals, "_LOT_TOKENS", 64)
+    read_inside((target, reference), tmp_path / "whole")
+    shards = len(counted())
+    assert shards >= 5
+    cache = tmp_path / "cache"
+    (tmp_path / "waits").touch()
+    with (
+        hand(cache / "jobs" / "one") as other,
+        join(Meeting(folder=cache / "jobs" / "one")) as opened,
+        working(opened),
+    ):
+        read_inside((target, reference), cache)
+    made = counted()[shards:]
+    assert len(made) == shards
+    assert set(made) == {os.getpid(), other}
+    assert stored(cache) == stored(tmp_path / "whole")
+    assert len(stored(cache)) == 2

@@ -59,7 +59,7 @@ def make_candidate_scores(
         parts = [Places(texts=texts[start : start + SHARD], before=before) for start in range(0, len(texts), SHARD)]
         names = [key_of(VERSION, side.key, before, list(map(_about, part.texts))) for part in parts]
         files = [folder / f"{name}.parquet" for name in names]
-        worker().fill(OpenShards(kind=CANDIDATE_SHARDS, side=side, parts=parts, files=files), advance)
+        worker().fill(OpenShards(kind=CANDIDATE_SHARDS, sides=(side,), parts=parts, files=files), advance)
     return [scores for file in files for scores in _read(file)]
 
 
@@ -88,7 +88,8 @@ class CandidateShards:
     def size(self, part: Places) -> int:
         return len(part.texts)
 
-    def make(self, part: Places, side: ScoredModel, advance: Advance) -> list[CandidateScores]:
+    def make(self, part: Places, sides: Sequence[ScoredModel], advance: Advance) -> list[CandidateScores]:
+        (side,) = sides
         engine = side.engine  # opened outside of the context below: PEFT's does not nest
         with side.answering():
             return score_filled(engine, part.texts, before=part.before, advance=advance)

@@ -108,7 +108,8 @@ class Proposer:
             Where the answers to each lie, all to one question next to each other.
         """
         files = [self.folder / f"{key_of([self._key(question) for question in batch])}.parquet" for batch in batches]
-        work = OpenShards(kind=PROPOSAL_SHARDS, side=self.side, parts=[list(batch) for batch in batches], files=files)
+        parts = [list(batch) for batch in batches]
+        work = OpenShards(kind=PROPOSAL_SHARDS, sides=(self.side,), parts=parts, files=files)
         worker().fill(work, told_nobody)
         return files
 
@@ -161,7 +162,8 @@ class ProposalShards:
     def size(self, part: Sequence[Question]) -> int:
         return len(part)
 
-    def make(self, part: Sequence[Question], side: ScoredModel, advance: Advance) -> list[Record]:
+    def make(self, part: Sequence[Question], sides: Sequence[ScoredModel], advance: Advance) -> list[Record]:
+        (side,) = sides
         return Proposer(side=side, folder=Path()).compute(part)
 
     def keep(self, made: Sequence[Record], file: Path) -> None:

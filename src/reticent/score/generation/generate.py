@@ -124,7 +124,7 @@ def make_generations(
     names = [key_of(VERSION, side.key, scheme.key, seed, sorted(ends), text) for text in about]
     work = OpenShards(
         kind=GENERATION_SHARDS,
-        side=side,
+        sides=(side,),
         parts=[Beginnings.of(shard, samples, scheme, seed, ends) for shard in shards],
         files=[folder / f"{name}.parquet" for name in names],
     )
@@ -178,7 +178,8 @@ class GenerationShards:
     def size(self, part: Beginnings) -> int:
         return len(part.prefixes) * part.samples
 
-    def make(self, part: Beginnings, side: ScoredModel, advance: Advance) -> Generations:
+    def make(self, part: Beginnings, sides: Sequence[ScoredModel], advance: Advance) -> Generations:
+        (side,) = sides
         model, scheme = side.loaded.model, part.scheme
         lines = make_lines(model, part.prefixes, part.limits, part.samples, scheme, part.seed, part.names)
         with side.answering():

@@ -111,13 +111,13 @@ class Job:
 
     Args:
         kind: of all of them, a key of `SHARD_KINDS`.
-        model: that they are made by.
+        models: that they are made by.
         files: where each shard is kept.
         parts: what each is made from.
     """
 
     kind: str
-    model: ModelPlace
+    models: tuple[ModelPlace, ...]
     files: tuple[Path, ...]
     parts: tuple[Any, ...]
 
@@ -126,7 +126,7 @@ class Job:
         """Some of the shards that are wanted."""
         return cls(
             kind=work.kind.name,
-            model=ModelPlace.of(work.side),
+            models=tuple(map(ModelPlace.of, work.sides)),
             files=tuple(work.files[shard] for shard in shards),
             parts=tuple(work.parts[shard] for shard in shards),
         )
@@ -142,15 +142,15 @@ class Job:
         Raises:
             BadInput: as `OpenModels.side`.
         """
-        side = models.side(self.model)
-        return OpenShards(kind=SHARD_KINDS.get(self.kind), side=side, parts=self.parts, files=self.files)
+        sides = tuple(map(models.side, self.models))
+        return OpenShards(kind=SHARD_KINDS.get(self.kind), sides=sides, parts=self.parts, files=self.files)
 
 
 def write_job(job: Job, path: Path) -> None:
     """Write ``job`` for others to find. The shards have to lie in one folder."""
     about = {
         "kind": job.kind,
-        "model": asdict(job.model) | {"options": asdict(job.model.options)},
+        "models": [asdict(model) | {"options": asdict(model.options)} for model in job.models],
         "folder": os.path.relpath(job.files[0].parent, path.parent),  # the store may lie elsewhere on another machine
         "files": [file.name for file in job.files],
     }
@@ -165,11 +165,12 @@ def read_job(path: Path) -> Job | None:
     with suppress(FileNotFoundError):
         table = pq.read_table(path).combine_chunks()
         about = json.loads(table.schema.metadata[b"job"])
-        model = about["model"] | {"options": ScoreOptions(**about["model"]["options"])}
         folder = path.parent / about["folder"]
         return Job(
             kind=about["kind"],
-            model=ModelPlace(**model),
+            models=tuple(
+                ModelPlace(**model | {"options": ScoreOptions(**model["options"])}) for model in about["models"]
+            ),
             files=tuple(folder / name for name in about["files"]),
             parts=tuple(SHARD_KINDS.get(about["kind"]).unpack(table)),
         )

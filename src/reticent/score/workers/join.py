@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from reticent.core import hands, sealed
 from reticent.core.errors import BadInput
-from reticent.core.lease import Leases
+from reticent.core.lease import Lease, Leases
 from reticent.core.sealed import seal_of
 from reticent.score.cache import drop, intact, key_of, lease_of
 from reticent.score.candidates.memory import steady_heap
@@ -46,7 +46,9 @@ class JoinedWorker:
             return
         self._at_start()
         job = Job.of(work, left)
-        path = self._folder / f"{key_of(job.model.key, [file.name for file in job.files])}.parquet"
+        path = (
+            self._folder / f"{key_of([model.key for model in job.models], [file.name for file in job.files])}.parquet"
+        )
         write_job(job, path)
         try:
             self._fill(work, left, advance)
@@ -102,11 +104,11 @@ class HelpingHand:
             with lease:
                 # Shards that go, go after what asked for them: one that is missing while that is there is wanted.
                 if not intact(file) and path.exists():
-                    self._make(path, job, shard)
+                    self._make(path, job, shard, lease)
                     return True
         return False
 
-    def _make(self, path: Path, job: Job, shard: int) -> None:
+    def _make(self, path: Path, job: Job, shard: int, lease: Lease) -> None:
         try:
             with steady_heap():
                 job.opened(self._models).make(shard, told_nobody)
@@ -114,7 +116,8 @@ class HelpingHand:
             if path.exists():
                 raise
             return  # nobody wants it any more, and its model may be gone
-        if job.passing and not path.exists():  # somebody took us for dead, and the table is whole
+        # Who leads may have seen the shard before we come here, and asks no more: that is no reason to take it away.
+        if job.passing and not lease.held and not path.exists():  # somebody took us for dead, and the table is whole
             drop(job.files[shard])
 
 

@@ -8,7 +8,7 @@ in the end this process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,11 +39,11 @@ class ScoringActor:
         console.quiet = True
         self._models = OpenModels()
 
-    def make(self, kind: str, model: ModelPlace, part: Any) -> Any:
+    def make(self, kind: str, models: Sequence[ModelPlace], part: Any) -> Any:
         """What a shard holds, or the three parts of a refusal: errors of this package do not travel whole."""
         try:
             with steady_heap():
-                return SHARD_KINDS.get(kind).make(part, self._models.side(model), told_nobody)
+                return SHARD_KINDS.get(kind).make(part, [*map(self._models.side, models)], told_nobody)
         except BadInput as error:
             return error.given, error.why, error.fix
 
@@ -68,15 +68,15 @@ class _Actors:
             for shard in left:
                 work.make_in_turn(shard, advance)
             return
-        model = ModelPlace.of(work.side)
+        models = [*map(ModelPlace.of, work.sides)]
         if not self.actors:
-            self.actors = self._start(on_gpu=model.device == "cuda")
+            self.actors = self._start(on_gpu=models[0].device == "cuda")
         idle = list(self.actors)
         pending: dict[Any, tuple[int, Any]] = {}
         while left or pending:
             while left and idle:
                 shard, actor = left.popleft(), idle.pop()
-                pending[actor.make.remote(work.kind.name, model, work.parts[shard])] = shard, actor
+                pending[actor.make.remote(work.kind.name, models, work.parts[shard])] = shard, actor
             if not pending:  # all actors are dead
                 work.make_in_turn(left.popleft(), advance)
                 continue

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shards: files of the store that are named by all that they are made from, and how one of each kind is made.
 
-A kind is all that a worker has to know: what a shard is made from (its part), who makes it of a part and a model, how
-it is kept, and how parts are written down for a process that shares nothing but the store.
+A kind is all that a worker has to know: what a shard is made from (its part), who makes it of a part and models, how it
+is kept, and how parts are written down for a process that shares nothing but the store.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def told_nobody(texts: int) -> None:
 
 
 class ShardKind(Protocol):
-    """Shards of one kind. What one holds follows from its part and the model, whoever makes it.
+    """Shards of one kind. What one holds follows from its part and the models, whoever makes it.
 
     Args:
         name: a key of `SHARD_KINDS`.
@@ -42,11 +42,16 @@ class ShardKind(Protocol):
     def size(self, part: Any) -> int:
         """Texts in a part, for progress."""
 
-    def make(self, part: Any, side: ScoredModel, advance: Advance) -> Any:
-        """What a shard holds; runs the model.
+    def make(self, part: Any, sides: Sequence[ScoredModel], advance: Advance) -> Any:
+        """What a shard holds; runs the models.
+
+        Args:
+            part: what it is made from.
+            sides: one model, or the target and what it is compared with.
+            advance: told how many texts are done.
 
         Raises:
-            BadInput: the model cannot be used.
+            BadInput: a model cannot be used.
         """
 
     def keep(self, made: Any, file: Path) -> None:
@@ -69,13 +74,13 @@ class OpenShards:
 
     Args:
         kind: of all of them.
-        side: the model that they are made by.
+        sides: the models that they are made by: one for most kinds.
         parts: what each is made from.
         files: where each is kept.
     """
 
     kind: ShardKind
-    side: ScoredModel
+    sides: Sequence[ScoredModel]
     parts: Sequence[Any]
     files: Sequence[Path]
 
@@ -93,7 +98,7 @@ class OpenShards:
 
     def make(self, shard: int, advance: Advance) -> None:
         """Make a shard in this process, and keep it. For who holds its lease."""
-        self.kind.keep(self.kind.make(self.parts[shard], self.side, advance), self.files[shard])
+        self.kind.keep(self.kind.make(self.parts[shard], self.sides, advance), self.files[shard])
 
     def make_in_turn(self, shard: int, advance: Advance) -> None:
         """Make a shard while nobody else does; one that another process made in the meantime is not made again."""
