@@ -134,7 +134,7 @@ def _wait_for_help(target: Any, hand: _Hand, folder: Path, tokens: int, cache: P
     from reticent.score.requests import PLAIN
     from reticent.score.scored_model import ScoredModel
     from reticent.score.workers.job import Job, write_job
-    from reticent.score.workers.shards import OpenShards
+    from reticent.score.workers.shard_kinds import OpenShards
 
     rows = render(texts(tokens // SHARDS, seed=2), PLAIN, tokenizer=target.tokenizer, max_tokens=None)
     side = ScoredModel(loaded=target, off=False, options=ScoreOptions())

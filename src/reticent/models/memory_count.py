@@ -84,7 +84,7 @@ def count_model(
 
 
 def _parts(tuned: Any) -> dict[str, int]:
-    """What the largest block takes, and what lies outside of blocks."""
+    """Sizes of the largest block, and of all that lies outside of blocks."""
     inside = [list(block.parameters()) for block in transformer_blocks(tuned)]
     within = {id(parameter) for block in inside for parameter in block}
     outside = [parameter for parameter in tuned.parameters() if id(parameter) not in within]

@@ -24,7 +24,7 @@ from reticent.score.render import RenderedRecords, render
 from reticent.score.requests import Request, Variant
 from reticent.score.scored_model import ScoredModel as ScoredModel
 from reticent.score.workers.packed_texts import pack_texts, unpack_texts
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, told_nobody
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, told_nobody
 from reticent.score.workers.worker import worker
 
 
@@ -162,8 +162,8 @@ class TableShards:
             columns, offsets = score(engine, part.rows, advance)
         return TokenTable(rows=part.about, tokens=columns, offsets=offsets)
 
-    def keep(self, made: TokenTable, file: Path) -> None:
-        keep(made, file)
+    def keep(self, content: TokenTable, file: Path) -> None:
+        keep(content, file)
 
     def pack(self, parts: Sequence[RenderedRecords]) -> pa.Table:
         return pack_texts(parts)

@@ -132,15 +132,15 @@ def _copies(
         return [result.question for result in map(attempt, block) if isinstance(result, PendingQuestion)]
 
     size = max(1, _BLOCK // variant.copies)
-    kept = 0
+    answered = 0
     for start in range(0, len(records), size):
         block = records[start : start + size]
         questions: list[Question] = []
         while opened := asked(block):
             assert proposer is not None
-            if start >= kept:  # several at once, so that workers can share them
-                kept = start + _AHEAD * size
-                later = (asked(records[begin : begin + size]) for begin in range(start + size, kept, size))
+            if start >= answered:  # several at once, so that workers can share them
+                answered = start + _AHEAD * size
+                later = (asked(records[begin : begin + size]) for begin in range(start + size, answered, size))
                 proposer.keep([opened, *filter(None, later)])
             questions += opened
             proposer.answer(questions)

@@ -30,7 +30,7 @@ from reticent.score.render import render
 from reticent.score.requests import PLAIN, Request
 from reticent.score.workers.job import Job, ModelPlace, OpenModels, read_job, write_job
 from reticent.score.workers.join import HelpingHand, JoinedWorker, join, lead_or_help
-from reticent.score.workers.shards import OpenShards
+from reticent.score.workers.shard_kinds import OpenShards
 from reticent.score.workers.worker import HERE, WORKERS, Meeting, read_workers, worker, working
 from reticent.testing.tiny import save_tiny
 

@@ -30,7 +30,7 @@ from reticent.score.requests import Variant
 from reticent.score.scored_model import ScoredModel
 from reticent.score.workers.job import Job, OpenModels, read_job, write_job
 from reticent.score.workers.join import HelpingHand, join
-from reticent.score.workers.shards import SHARD_KINDS, OpenShards, told_nobody
+from reticent.score.workers.shard_kinds import SHARD_KINDS, OpenShards, told_nobody
 from reticent.score.workers.worker import HERE, WORKERS, Meeting, working
 from reticent.testing.tiny import save_tiny
 from reticent.train.leading import led

@@ -19,7 +19,7 @@ from reticent.score.candidates.masked import FilledSpan, MaskedSpan, Tokens, fil
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.candidates.rank import CandidateScores, score_filled
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, packed, unpacked
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, unpacked
 from reticent.score.workers.worker import worker
 
 VERSION = 1
@@ -94,8 +94,8 @@ class CandidateShards:
         with side.answering():
             return score_filled(engine, part.texts, before=part.before, advance=advance)
 
-    def keep(self, made: Sequence[CandidateScores], file: Path) -> None:
-        _write(file, made)
+    def keep(self, content: Sequence[CandidateScores], file: Path) -> None:
+        _write(file, content)
 
     def pack(self, parts: Sequence[Places]) -> pa.Table:
         return packed([[part.before, [[*_about(text), text.cut] for text in part.texts]] for part in parts])

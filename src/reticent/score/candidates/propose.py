@@ -28,7 +28,7 @@ from reticent.score.cache import key_of, seal
 from reticent.score.engine import Choices, Chunk, batches, padded
 from reticent.score.requests import rng_for
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
 from reticent.score.workers.worker import worker
 
 TOP = 20
@@ -166,8 +166,8 @@ class ProposalShards:
         (side,) = sides
         return Proposer(side=side, folder=Path()).compute(part)
 
-    def keep(self, made: Sequence[Record], file: Path) -> None:
-        write_records(file, made)
+    def keep(self, content: Sequence[Record], file: Path) -> None:
+        write_records(file, content)
         seal(file)
 
     def pack(self, parts: Sequence[Sequence[Question]]) -> pa.Table:

@@ -33,7 +33,7 @@ from reticent.score.generation.generations import Generations, join_generations,
 from reticent.score.generation.scheme import GREEDY, Scheme
 from reticent.score.generation.speculative import can_draft, write_drafted
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, packed, unpacked
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, unpacked
 from reticent.score.workers.worker import worker
 
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
@@ -185,8 +185,8 @@ class GenerationShards:
         with side.answering():
             return _generate(_decoder_of(side), lines, scheme, frozenset(part.ends), None, advance)
 
-    def keep(self, made: Generations, file: Path) -> None:
-        made.write(file)
+    def keep(self, content: Generations, file: Path) -> None:
+        content.write(file)
         seal(file)
 
     def pack(self, parts: Sequence[Beginnings]) -> pa.Table:

@@ -36,7 +36,7 @@ from reticent.score.internals.gradients import (
 )
 from reticent.score.internals.hidden import Base, forward_properties, lots_at_once
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
 from reticent.score.workers.worker import worker
 
 Floats = npt.NDArray[np.float64]
@@ -147,10 +147,12 @@ def _made(sides: tuple[ScoredModel, ...], rows: Sequence[EncodedRecord], folder:
         worker().fill(work, advance)
     tables = [_kept_or_made(work, shard) for shard in range(len(parts))]
     gradients = _gradients(tables[len(forward) :], backward)
-    found = Internals(forward=_joined(tables[: len(forward)], forward), backward=gradients.grouped(by_block).columns())
+    internals = Internals(
+        forward=_joined(tables[: len(forward)], forward), backward=gradients.grouped(by_block).columns()
+    )
     for file in work.files:
         drop_shard(file)
-    return found
+    return internals
 
 
 def _kept_or_made(work: OpenShards, shard: int) -> pa.Table:
@@ -212,15 +214,15 @@ class InternalsShards:
             return pa.table(read.columns())
         parameters = trained_parameters(model, base)
         start = origin_of(model, parameters, base)
-        found = gradient_properties(model, part.rows, parameters=parameters, origin=start, advance=advance)
-        columns = {f"square:{name}": found.square[:, place] for place, name in enumerate(found.names)}
-        columns |= {f"inner:{name}": found.inner[:, place] for place, name in enumerate(found.names)}
-        update = dict(zip(found.names, found.update.tolist(), strict=True))
-        return pa.table(columns | {"loss": found.loss}).replace_schema_metadata({"update": json.dumps(update)})
+        gradients = gradient_properties(model, part.rows, parameters=parameters, origin=start, advance=advance)
+        columns = {f"square:{name}": gradients.square[:, place] for place, name in enumerate(gradients.names)}
+        columns |= {f"inner:{name}": gradients.inner[:, place] for place, name in enumerate(gradients.names)}
+        update = dict(zip(gradients.names, gradients.update.tolist(), strict=True))
+        return pa.table(columns | {"loss": gradients.loss}).replace_schema_metadata({"update": json.dumps(update)})
 
-    def keep(self, made: pa.Table, file: Path) -> None:
+    def keep(self, content: pa.Table, file: Path) -> None:
         with replacing(file) as temporary:
-            pq.write_table(made, temporary)
+            pq.write_table(content, temporary)
         seal(file)
 
     def pack(self, parts: Sequence[RecordLot]) -> pa.Table:

@@ -23,7 +23,7 @@ from reticent.core.errors import BadInput
 from reticent.models.load import LoadedModel, load
 from reticent.score.engine import ScoreOptions
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.shards import SHARD_KINDS, OpenShards
+from reticent.score.workers.shard_kinds import SHARD_KINDS, OpenShards
 
 AT_ONCE = 2
 """Models that a process keeps in memory: the two of an audit."""
@@ -133,7 +133,7 @@ class Job:
 
     @property
     def passing(self) -> bool:
-        """Whether shards go once they are joined."""
+        """True if shards go once they are joined."""
         return SHARD_KINDS.get(self.kind).passing
 
     def opened(self, models: OpenModels) -> OpenShards:

@@ -21,7 +21,7 @@ from reticent.core.sealed import seal_of
 from reticent.score.cache import drop, intact, key_of, lease_of
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.workers.job import Job, OpenModels, read_job, write_job
-from reticent.score.workers.shards import Advance, OpenShards, told_nobody
+from reticent.score.workers.shard_kinds import Advance, OpenShards, told_nobody
 from reticent.score.workers.worker import WORKERS, Meeting, Worker, working
 
 R = TypeVar("R")

@@ -18,7 +18,7 @@ from reticent.core.atomic import parents_of
 from reticent.core.errors import BadInput
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.workers.job import Job, OpenModels
-from reticent.score.workers.shards import Advance, OpenShards, told_nobody
+from reticent.score.workers.shard_kinds import Advance, OpenShards, told_nobody
 from reticent.score.workers.worker import WORKERS, Meeting, Worker
 
 Crew = Callable[[], Any]

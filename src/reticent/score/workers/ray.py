@@ -20,7 +20,7 @@ from reticent.core.progress import console
 from reticent.core.ray_cluster import RayCluster, ray_cluster
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.workers.job import ModelPlace, OpenModels
-from reticent.score.workers.shards import SHARD_KINDS, Advance, OpenShards, told_nobody
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, told_nobody
 from reticent.score.workers.worker import WORKERS, Meeting, Worker
 
 STARTS = 2
@@ -40,7 +40,7 @@ class ScoringActor:
         self._models = OpenModels()
 
     def make(self, kind: str, models: Sequence[ModelPlace], part: Any) -> Any:
-        """What a shard holds, or the three parts of a refusal: errors of this package do not travel whole."""
+        """The content of a shard, or the three parts of a refusal: errors of this package do not travel whole."""
         try:
             with steady_heap():
                 return SHARD_KINDS.get(kind).make(part, [*map(self._models.side, models)], told_nobody)

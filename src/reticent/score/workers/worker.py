@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from reticent.core import sealed
 from reticent.core.errors import BadInput
 from reticent.core.registry import Registry
-from reticent.score.workers.shards import Advance, OpenShards
+from reticent.score.workers.shard_kinds import Advance, OpenShards
 
 MOST = 1024
 """Workers."""

@@ -43,7 +43,7 @@ class ShardKind(Protocol):
         """Texts in a part, for progress."""
 
     def make(self, part: Any, sides: Sequence[ScoredModel], advance: Advance) -> Any:
-        """What a shard holds; runs the models.
+        """The content of a shard; runs the models.
 
         Args:
             part: what it is made from.
@@ -54,7 +54,7 @@ class ShardKind(Protocol):
             BadInput: a model cannot be used.
         """
 
-    def keep(self, made: Any, file: Path) -> None:
+    def keep(self, content: Any, file: Path) -> None:
         """Write and seal what ``make`` gave, whole or not at all."""
 
     def pack(self, parts: Sequence[Any]) -> pa.Table:
