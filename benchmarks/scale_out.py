@@ -129,19 +129,18 @@ def _wait_for_help(target: Any, hand: _Hand, folder: Path, tokens: int, cache: P
     """Until the other hand has made a shard by itself, and so has the model in memory."""
     from reticent.core.sealed import drop, seal_of
     from reticent.score.engine import ScoreOptions
+    from reticent.score.make_tables import TABLE_SHARDS
     from reticent.score.render import render
     from reticent.score.requests import PLAIN
     from reticent.score.scored_model import ScoredModel
     from reticent.score.workers.job import Job, write_job
-    from reticent.score.workers.worker import OpenTable
+    from reticent.score.workers.shard_kinds import OpenShards
 
     rows = render(texts(tokens // SHARDS, seed=2), PLAIN, tokenizer=target.tokenizer, max_tokens=None)
     side = ScoredModel(loaded=target, off=False, options=ScoreOptions())
     file = cache / "shards" / "first.parquet"
-    table = OpenTable(
-        side=side, texts=rows, slices=[slice(0, len(rows.rows))], files=[file], make=lambda shard, advance: None
-    )
-    write_job(Job.of(table, [0]), folder / "first.parquet")
+    work = OpenShards(kind=TABLE_SHARDS, sides=(side,), parts=[rows], files=[file])
+    write_job(Job.of(work, [0]), folder / "first.parquet")
     while not seal_of(file).exists():
         hand.check()
         time.sleep(0.05)

@@ -11,6 +11,7 @@ what was let go of, and its habits are measured.
                                    million numbers and one text a step: the smaller the share of activations, the nearer
                                    to a half. For the small base see ``cases``
 ``env_error``                      largest relative difference between forecast and measurement, of the small base
+``shared_out``                     the same of the larger of two processes with ``strategy="fsdp"``
 ``fsdp_rank_over_single``          peak of the larger of two processes with ``strategy="fsdp"`` over that of one, full
                                    tuning of a model of 52 million numbers, two texts of 32 tokens a step
 ================================  ====================================================================================
@@ -66,16 +67,20 @@ def save_base(folder: Path, size: dict[str, int] = SIZE, vocabulary: int = 8000)
     return str(folder)
 
 
-def forecast(base: str, case: dict[str, Any]) -> int:
-    """Bytes at the peak, told beforehand."""
+def forecast(base: str, case: dict[str, Any], rows: int = ROWS, tokens: int = TOKENS, processes: int = 1) -> int:
+    """Bytes at the peak of one process, told beforehand."""
     from reticent.models.memory_count import count_model
-    from reticent.models.memory_forecast import tune_memory
+    from reticent.models.memory_forecast import shared_out_memory, tune_memory
 
-    return tune_memory(count_model(f"{base}/config.json", tokens=TOKENS, **case), rows=ROWS).peak
+    counts = count_model(f"{base}/config.json", tokens=tokens, **case)
+    if processes > 1:
+        return shared_out_memory(counts, rows=-(-rows // processes), processes=processes).peak
+    return tune_memory(counts, rows=rows).peak
 
 
 def measured(base: str, case: dict[str, Any], rows: int = ROWS, tokens: int = TOKENS, processes: int = 1) -> int:
     """Bytes at the peak, in a process of its own, or of the largest of several."""
+    case = case | ({"strategy": "fsdp"} if processes > 1 else {})
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     command = [__file__, "--base", base, "--case", json.dumps(case), "--rows", str(rows), "--tokens", str(tokens)]
     if processes > 1:
@@ -84,13 +89,19 @@ def measured(base: str, case: dict[str, Any], rows: int = ROWS, tokens: int = TO
     return max(int(peak) for peak in re.findall(r"peak (\d+)", done.stdout))
 
 
-def shared_out() -> dict[str, int]:
-    """Peaks of one process, and of the larger of two that share the model out."""
+def shared_out() -> dict[str, Any]:
+    """Peaks of one process, and of the larger of two that share the model out, with forecasts of that; and of the small
+    base."""
     with tempfile.TemporaryDirectory() as folder:
-        base = save_base(Path(folder) / "shared", SHARED, SHARED_VOCABULARY)
-        case = {"method": "full"}
+        base, case = save_base(Path(folder) / "shared", SHARED, SHARED_VOCABULARY), {"method": "full"}
         peaks = {"one process": measured(base, case, 2, SHARED_TOKENS)}
-        return peaks | {"rank of two": measured(base, case | {"strategy": "fsdp"}, 2, SHARED_TOKENS, processes=2)}
+        peaks |= {"rank of two": measured(base, case, 2, SHARED_TOKENS, processes=2)}
+        told = {"full, large": {"forecast": forecast(base, case, 2, SHARED_TOKENS, 2), "peak": peaks["rank of two"]}}
+        base = save_base(Path(folder) / "base")
+        for name, of_case in CASES.items():
+            told[name] = {"forecast": forecast(base, of_case, processes=2)}
+            told[name] |= {"peak": measured(base, of_case, processes=2)}
+    return peaks | {"cases": told, "env_error": max(abs(row["forecast"] / row["peak"] - 1) for row in told.values())}
 
 
 def _resident() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from transformers import LlamaConfig
 from reticent.cli import env
 from reticent.core.errors import BadInput
 from reticent.models.memory_count import count_model
-from reticent.models.memory_forecast import ForecastConfig, private_memory, tune_memory
+from reticent.models.memory_forecast import (
+    ForecastConfig,
+    private_memory,
+    shared_out_memory,
+    shared_out_private_memory,
+    tune_memory,
+)
 from reticent.models.tuning.method import TUNINGS
 from reticent.testing.tiny import save_tiny, tiny_tuned
 
@@ -79,6 +86,55 @@ def test_the_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("NO") == 5
 
 
+def test_a_model_that_is_shared_out(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ForecastConfig(method="full", max_tokens=32, memory="1GB", gpus=4, strategy="fsdp")
+    assert env.command(model=str(base), json=True, forecast_config=asked) == 0
+    told = json.loads(capsys.readouterr().out)["stages"]
+    env.command(model=str(base), json=True, forecast_config=replace(asked, strategy="ddp"))
+    whole = json.loads(capsys.readouterr().out)["stages"]
+    assert [row["stage"] for row in told] == [row["stage"] for row in whole]
+    for mine, other in zip(told[:-1], whole[:-1], strict=True):
+        for part in ("weights", "gradients", "optimizer"):
+            assert mine[part] == -(-other[part] // 4), part
+        assert mine["activations"] == other["activations"]
+        assert (mine["host"], other["host"]) == (4 * other["weights"], None)
+    assert told[-1] == whole[-1], "an audit shares no model out"
+    assert env.command(model=str(base), forecast_config=asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-3:] == ["peak", "host", "fits"]
+    assert lines[-1].split()[-2:] == ["-", "yes"]
+
+
+def test_the_more_share_a_model_the_less_each_has(base: Path) -> None:
+    """But for what is whole while it runs."""
+    for method in ("full", "lora"):
+        counts = count_model(str(base / "config.json"), method=method, tokens=16)
+        assert 0 < counts.blocks * counts.block_trained + counts.outside_trained <= counts.trained + 1
+        assert counts.blocks * counts.block + counts.outside == counts.weights
+        peaks = [shared_out_memory(counts, rows=1, processes=n).peak for n in (2, 4, 1000)]
+        assert peaks[0] > peaks[1] > peaks[2] > counts.outside + counts.block
+        private = [shared_out_private_memory(counts, micro_tokens=16, processes=n).peak for n in (2, 4, 1000)]
+        assert private[0] > private[1] > private[2] > counts.outside + counts.block
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"gpus": 1}, "--strategy fsdp with --gpus 1"),
+        ({"gpus": 0}, "--strategy fsdp with --gpus 0"),
+        ({"strategy": "zero"}, "strategy"),
+        ({"method": "prompt"}, "strategy='fsdp' with method='prompt'"),
+        ({"load_in": "4bit", "method": "lora"}, "load_in='4bit'"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused(base: Path, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        env.command(
+            model=str(base),
+            forecast_config=ForecastConfig(**({"method": "full", "gpus": 2, "strategy": "fsdp"} | changes)),
+        )
+
+
 @pytest.mark.parametrize("memory", ["much", "0GB", "-3GB", "8 pounds"])
 def test_garbage(base: Path, tmp_path: Path, memory: str) -> None:
     with pytest.raises(BadInput, match="no amount of memory"):
@@ -98,4 +154,14 @@ def test_the_forecast_is_what_is_measured(case: str, tmp_path: Path, monkeypatch
     benchmark = importlib.import_module("tune_memory")
     base = benchmark.save_base(tmp_path / "base")
     told, seen = benchmark.forecast(base, benchmark.CASES[case]), benchmark.measured(base, benchmark.CASES[case])
+    assert abs(told / seen - 1) <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["lora on float32", "lora on bfloat16", "full"])
+def test_of_a_rank_too(case: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("tune_memory")
+    base, asked = benchmark.save_base(tmp_path / "base"), benchmark.CASES[case]
+    told, seen = benchmark.forecast(base, asked, processes=2), benchmark.measured(base, asked, processes=2)
     assert abs(told / seen - 1) <= 0.15

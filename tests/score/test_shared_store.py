@@ -273,12 +273,9 @@ def test_what_another_process_drops_while_it_is_sent_is_not_left_there(
 
 def test_a_shard_that_a_late_hand_makes_stays_nowhere(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = a_file()
-    monkeypatch.setattr(joining, "scored", lambda *given: None)
-    monkeypatch.setattr(joining, "keep", lambda table, file: kept_files.seal(file))
-    job = SimpleNamespace(part=lambda shard: None, model=None, files=[path])
-    hand = joining.HelpingHand(path.parent)
-    monkeypatch.setattr(hand, "_models", SimpleNamespace(side=lambda model: None))
-    hand._make(path.parent / "asked.parquet", job, 0)
+    work = SimpleNamespace(make=lambda shard, advance: kept_files.seal(path))
+    job = SimpleNamespace(opened=lambda models: work, passing=True, files=[path])
+    joining.HelpingHand(path.parent)._make(path.parent / "asked.parquet", job, 0, SimpleNamespace(held=False))
     assert not path.exists()
     assert names("memory://there") == []
 

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "check of unlearning": "unlearning/verification",
     "audit family": "auditing",
     "kind of canary": "data/canaries",
+    "kind of shard": "score/workers",
     "objective": "train",
     "poison": "redteam",
     "preset": "comparison",

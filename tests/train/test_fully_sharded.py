@@ -108,6 +108,25 @@ def test_each_process_holds_its_part_alone(base: str, tmp_path: Path, in_ranks: 
     assert in_ranks(work) == [0, 0]
 
 
+def test_a_base_in_16_bits_lies_so_in_each_process(base: str, tmp_path: Path, in_ranks: Start) -> None:
+    """FSDP asks for its parameters once more when it first runs, and a held layer answers in float32."""
+
+    def work(rank: int) -> int:
+        kinds: set[torch.dtype] = set()
+
+        def on_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            kinds.update(p.dtype for p in self.model.parameters() if p.dim() == 2 and not p.requires_grad)
+            return clipped(self, *args, **kwargs)
+
+        clipped = ShardedTrainerMixin._clip_grad_norm
+        ShardedTrainerMixin._clip_grad_norm = on_step  # type: ignore[method-assign]
+        settings = config(epochs=1, strategy="fsdp", method="lora", base_dtype="bfloat16")
+        code = trained(base, tmp_path / "out", settings)(rank)
+        return code or int(kinds != {torch.bfloat16})
+
+    assert in_ranks(work) == [0, 0]
+
+
 def killed_at(step: int, which: int, work: Callable[[int], int]) -> Callable[[int], int]:
     """``work``, of which process ``which`` is killed in a step."""
 

@@ -50,9 +50,11 @@ def results(out: str) -> dict[str, Any]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sides that are scored, in order, as they are."""
     sides: list[str] = []
-    scored = plan.scored
+    make = plan.TableShards.make
     monkeypatch.setattr(
-        plan, "scored", lambda part, side, *more: (sides.append(side.name), scored(part, side, *more))[1]
+        plan.TableShards,
+        "make",
+        lambda kind, part, of, *more: (sides.append(of[0].name), make(kind, part, of, *more))[1],
     )
     return sides
 

@@ -28,6 +28,8 @@ from reticent.core.sealed import drop, intact
 from reticent.models.load import load
 from reticent.score import make_tables as plan
 from reticent.score import render
+from reticent.score.candidates import cached
+from reticent.score.generation import generate
 from reticent.score.workers import ranks as dealing
 from reticent.testing.tiny import save_tiny
 from reticent.train import leading
@@ -136,8 +138,9 @@ def test_ranks_do_what_one_does(in_ranks: Start) -> None:
 
 def test_a_shard_of_a_rank_that_another_audit_drops_is_scored_again(in_ranks: Start) -> None:
     def dropped(rank: int) -> int:
-        keep = dealing.keep
-        dealing.keep = lambda table, path: (keep(table, path), drop(path))[0]  # this process is a fork
+        if rank:
+            keep = plan.keep
+            plan.keep = lambda table, path: (keep(table, path), drop(path))[0]  # this process is a fork
         return by("dropped")
 
     assert in_ranks(dropped) == [0, 0]
@@ -213,15 +216,14 @@ def test_a_rank_that_dies_ends_the_others_and_its_shards_are_kept(
     def dies(rank: int) -> int:
         console.quiet = False
         leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
-        module = plan if rank == 0 else dealing
-        keep = module.keep
+        keep = plan.keep
 
         def dying(*given: Any) -> None:
             keep(*given)
             if rank == which:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        module.keep = dying  # type: ignore[assignment]
+        plan.keep = dying  # type: ignore[assignment]
         return by(name)
 
     codes = in_ranks(dies)
@@ -237,6 +239,102 @@ def test_a_rank_that_dies_ends_the_others_and_its_shards_are_kept(
     assert by(name) == 0
     assert 1 <= made == shards - len(scored)
     same("one", name)
+
+
+# ---- texts that models write, ranked candidates, proposed words ------------------------------------------------------
+
+PERSONAL = {
+    name: [f"please write to {who}{i * 7919 % 997}@mail.example about the order {i}, in the mail" for i in range(12)]
+    for name, who in (("trained", "ann"), ("untouched", "bob"))
+}
+WRITTEN = ["audit", "--model", "model", "--reference", "base", "--members", "trained.jsonl", "--held_out"]
+WRITTEN = [*WRITTEN, "untouched.jsonl", "--attacks", "loss,neighbourhood", "--dtype", "float32", "--device", "cpu"]
+WRITTEN = [*WRITTEN, "--extraction", "true", "--extraction_samples", "1", "--max_tokens", "64"]
+
+
+def written_by(name: str, *more: str) -> int:
+    """An audit with all that is made in shards."""
+    os.environ["RETICENT_CACHE"] = f"store-{name}"
+    return main([*WRITTEN, "--out", name, *more])
+
+
+@pytest.fixture(scope="module")
+def written(scene: tuple[Path, int]) -> dict[str, bytes]:
+    """What an audit of one process keeps, by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, scene[0])
+        smaller(patch)
+        for name, texts in PERSONAL.items():
+            Path(f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        assert written_by("alone") == 0
+        kept = kept_of("alone")
+    assert {Path(name).parent.name for name in kept} == {"candidates", "generations", "proposals", "tables"}
+    return kept
+
+
+def smaller(patch: pytest.MonkeyPatch) -> None:
+    for module, name, size in ((generate, "_SHARD_TOKENS", 900), (cached, "SHARD", 3), (render, "_BLOCK", 40)):
+        patch.setattr(module, name, size)
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    smaller(monkeypatch)
+
+
+def kept_of(name: str) -> dict[str, bytes]:
+    store = Path(f"store-{name}")
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_shards")
+def test_hands_share_what_models_write(written: dict[str, bytes]) -> None:
+    children = [forked(lambda: written_by("shared", "--workers", "join")) for _ in range(2)]
+    assert [ended(child) for child in children] == [0, 0]
+    assert outcome("shared") == outcome("alone")
+    assert kept_of("shared") == written
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_shards")
+def test_ranks_share_what_models_write(written: dict[str, bytes], in_ranks: Start) -> None:
+    assert in_ranks(lambda rank: written_by("shared out")) == [0, 0]
+    assert outcome("shared out") == outcome("alone")
+    assert kept_of("shared out") == written
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_shards")
+def test_spawned_workers_share_what_models_write(written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    make = generate._generate
+    monkeypatch.setattr(generate, "_generate", lambda *given: (time.sleep(1), make(*given))[1])
+    assert written_by("started", "--workers", "2") == 0
+    assert outcome("started") == outcome("alone")
+    assert kept_of("started") == written
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_shards")
+def test_kills_while_models_write_lose_nothing(written: dict[str, bytes]) -> None:
+    began, rng, killed = time.monotonic(), random.Random(3), 0
+    assert written_by("timed too") == 0
+    seconds = time.monotonic() - began
+    for number in range(4):
+        name, moments = f"killed{number}", {hand: rng.uniform(0, seconds) for hand in rng.choice([(0,), (1,), (0, 1)])}
+
+        def takes_part(hand: int, name: str = name, moments: dict[int, float] = moments) -> int:
+            if hand in moments:
+                soon(moments[hand])
+            return written_by(name, "--workers", "join")
+
+        codes = [ended(child) for child in [forked(partial(takes_part, hand)) for hand in range(2)]]
+        assert all(code == 0 or (code == -signal.SIGKILL and hand in moments) for hand, code in enumerate(codes)), codes
+        killed += -signal.SIGKILL in codes
+        assert written_by(name, "--workers", "join") == 0
+        assert outcome(name) == outcome("alone")
+        assert kept_of(name) == written
+    assert killed, "some are killed before they are done"
 
 
 # ---- kills at random moments -----------------------------------------------------------------------------------------

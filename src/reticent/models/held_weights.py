@@ -147,8 +147,10 @@ class HeldLayer:
 
     @property
     def weight(self) -> torch.Tensor:
-        """The matrix in float32: a copy, so what is written into it is lost."""
-        return self.stored.float()
+        """The matrix in float32: a copy, so what is written into it is lost. While processes share it out, the rows of
+        this one as they lie: FSDP reads its parameters here when it first runs, and would keep the copy."""
+        stored = self.stored
+        return stored if hasattr(stored, "to_local") else stored.float()
 
 
 class HeldLinear(HeldLayer, nn.Linear):  # type: ignore[override]

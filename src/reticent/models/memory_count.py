@@ -79,7 +79,30 @@ def count_model(
         kept=activations,
         outputs=outputs,
         is_adapter=tuning.storage != "weights",
+        **_parts(tuned),
     )
+
+
+def _parts(tuned: Any) -> dict[str, int]:
+    """Sizes of the largest block, and of all that lies outside of blocks."""
+    inside = [list(block.parameters()) for block in transformer_blocks(tuned)]
+    within = {id(parameter) for block in inside for parameter in block}
+    outside = [parameter for parameter in tuned.parameters() if id(parameter) not in within]
+    return {
+        "block": max(map(_bytes_of, inside)),
+        "outside": _bytes_of(outside),
+        "block_trained": max(map(_trained_of, inside)),
+        "outside_trained": _trained_of(outside),
+        "largest_trained": max((p.numel() for p in tuned.parameters() if p.requires_grad), default=0),
+    }
+
+
+def _bytes_of(parameters: Sequence[nn.Parameter]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+
+
+def _trained_of(parameters: Sequence[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
 
 
 def _saved_by(load_in: str, layers: Sequence[Any]) -> int:

@@ -8,9 +8,10 @@ backward pass, when it is the other way round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.core.memory_size import memory_bytes
 
 FLOAT = 4
@@ -30,7 +31,8 @@ class ForecastConfig:
     Args:
         method: see reticent tune.
         load_in: see reticent tune: 4bit or 8bit. An audit reads the model as its files have it.
-        gpus: how many would train, each with the whole model and its share of the batch; 0 for the CPU.
+        gpus: how many would train, all in one machine, each with its share of the batch; 0 for the CPU.
+        strategy: see reticent tune: with ddp each GPU has the whole model, with fsdp its part of it.
         batch_size: texts in a batch of all of them.
         max_tokens: of each text.
         memory: of each device, such as 80GB; says what does not fit.
@@ -43,6 +45,7 @@ class ForecastConfig:
     method: str = "lora"
     load_in: str = ""
     gpus: int = 0
+    strategy: str = "ddp"
     batch_size: int = 8
     max_tokens: int = 512
     memory: str = ""
@@ -50,6 +53,13 @@ class ForecastConfig:
     def __post_init__(self) -> None:
         validate.positive(batch_size=self.batch_size, max_tokens=self.max_tokens)
         validate.non_negative(gpus=self.gpus)
+        validate.one_of(("ddp", "fsdp"), strategy=self.strategy)
+        if self.strategy == "fsdp" and self.gpus < 2:
+            raise BadInput(
+                f"--strategy fsdp with --gpus {self.gpus}",
+                "asks for a part of a model on each of several devices",
+                "Give --gpus 2 or more, or leave --strategy out.",
+            )
 
     @property
     def limit(self) -> int | None:
@@ -77,6 +87,9 @@ class ModelFootprint:
         kept: bytes that autograd keeps of the text for the backward pass, without logits.
         outputs: numbers that layers which are trained put out for the text.
         is_adapter: target and reference are one model in memory, with something switched on and off.
+        block, outside: bytes of the weights of the largest block, and of all that lies outside of blocks, in memory.
+        block_trained, outside_trained: how many numbers of these are trained.
+        largest_trained: numbers of the largest parameter that is trained.
     """
 
     weights: int
@@ -90,6 +103,11 @@ class ModelFootprint:
     kept: int
     outputs: int
     is_adapter: bool
+    block: int = 0
+    outside: int = 0
+    block_trained: int = 0
+    outside_trained: int = 0
+    largest_trained: int = 0
 
     def logits(self, rows: int) -> int:
         """Bytes of the logits of so many texts, once, in float32."""
@@ -110,6 +128,8 @@ class StageMemory:
         stage: ``tune``, ``tune (private)`` or ``audit``.
         weights, gradients, optimizer, activations, logits: the parts, each at its own largest.
         peak: all that is there at the worst moment; less than the sum, as not all parts are there at one time.
+        host: bytes that all processes of a machine together need in its own memory while they begin, with
+            ``strategy="fsdp"``; None elsewhere, where it is not told.
     """
 
     stage: str
@@ -119,6 +139,7 @@ class StageMemory:
     activations: int
     logits: int
     peak: int
+    host: int | None = None
 
     def fits(self, memory: int) -> bool:
         """True if the peak is within ``memory`` bytes."""
@@ -190,6 +211,90 @@ def private_memory(
         logits=LOGIT_COPIES * logits,
         peak=model.weights + moments + sums + loss,
     )
+
+
+def shared_out_memory(
+    model: ModelFootprint, *, rows: int, processes: int, optimizer: str = "adamw", checkpointed: bool = False
+) -> StageMemory:
+    """Memory of ordinary tuning of which each process holds its part (``strategy="fsdp"``).
+
+    Each has its rows of weights, moments and gradients. What lies outside of blocks is whole in a pass, and one block
+    is, while the next one arrives. The peak is the largest of four moments: the loss; the last block's backward pass,
+    when activations are there; the first block's, when gradients are; and the end, when those of what lies outside are
+    summed. Gradients that are summed lie there twice.
+
+    Args:
+        model, optimizer, checkpointed: see `tune_memory`.
+        rows: texts in a batch of one process.
+        processes: how many share the model.
+
+    Examples:
+        >>> model = ModelFootprint(weights=4000, numbers=1000, trained=1000, largest=0, blocks=2, width=8,
+        ...     vocabulary=10, tokens=5, kept=600, outputs=0, is_adapter=False, block=1800, outside=400,
+        ...     block_trained=450, outside_trained=100)
+        >>> stage = shared_out_memory(model, rows=1, processes=2)
+        >>> stage.weights, stage.gradients, stage.optimizer, stage.host
+        (2000, 2000, 4000, 8000)
+        >>> stage.peak  # in the first block: two of them and their gradients twice, and what is of all others
+        14420
+    """
+    weights, trained = _part(model.weights, processes), FLOAT * _part(model.trained, processes)
+    moments = MOMENTS[optimizer] * trained
+    activations, logits = model.activations(rows, checkpointed=checkpointed), model.logits(rows)
+    of_block, of_outside = FLOAT * model.block_trained, FLOAT * model.outside_trained
+    of_head = min(of_outside, FLOAT * model.vocabulary * model.width)
+    of_blocks = model.outside + of_head + 2 * model.block + 2 * of_block
+    moments_of_a_step = (
+        model.outside + model.block + activations + _of_the_loss(model, logits),
+        of_blocks + activations - activations // model.blocks,
+        of_blocks + activations // model.blocks + trained - 2 * _part(of_block, processes),
+        model.outside + 2 * of_outside + of_block + trained,
+    )
+    return StageMemory(
+        stage="tune",
+        weights=weights,
+        gradients=trained,
+        optimizer=moments,
+        activations=activations,
+        logits=LOGIT_COPIES * logits,
+        peak=weights + moments + max(moments_of_a_step),
+        host=processes * model.weights,
+    )
+
+
+def shared_out_private_memory(
+    model: ModelFootprint, *, micro_tokens: int, processes: int, optimizer: str = "adamw", checkpointed: bool = False
+) -> StageMemory:
+    """Memory of private tuning of which each process holds its part. An upper bound, as `private_memory`.
+
+    Args:
+        model, micro_tokens, optimizer, checkpointed: see `private_memory`.
+        processes: how many share the model.
+
+    Examples:
+        >>> model = ModelFootprint(weights=4000, numbers=1000, trained=1000, largest=0, blocks=2, width=8,
+        ...     vocabulary=10, tokens=5, kept=600, outputs=50, is_adapter=False, block=1800, outside=400,
+        ...     block_trained=450, outside_trained=100, largest_trained=100)
+        >>> shared_out_private_memory(model, micro_tokens=10, processes=2).peak
+        15600
+    """
+    whole = private_memory(model, micro_tokens=micro_tokens, optimizer=optimizer, checkpointed=checkpointed)
+    weights, sums, moments = (_part(size, processes) for size in (whole.weights, whole.gradients, whole.optimizer))
+    of_a_pass = whole.peak - whole.weights - whole.gradients - whole.optimizer
+    together = model.outside + 2 * model.block + 2 * FLOAT * model.largest_trained
+    return replace(
+        whole,
+        weights=weights,
+        gradients=sums,
+        optimizer=moments,
+        peak=weights + sums + moments + of_a_pass + together,
+        host=processes * model.weights,
+    )
+
+
+def _part(size: int, processes: int) -> int:
+    """Of the process that has the most."""
+    return -(-size // processes)
 
 
 def audit_memory(model: ModelFootprint, *, bytes_of_a_number: int, batch_tokens: int, chunk: int) -> StageMemory:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from reticent.core.errors import BadInput
@@ -22,7 +23,9 @@ from reticent.score.engine import ScoreOptions, score
 from reticent.score.render import RenderedRecords, render
 from reticent.score.requests import Request, Variant
 from reticent.score.scored_model import ScoredModel as ScoredModel
-from reticent.score.workers.worker import Advance, OpenTable, worker
+from reticent.score.workers.packed_texts import pack_texts, unpack_texts
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, told_nobody
+from reticent.score.workers.worker import worker
 
 
 def make_tables(
@@ -111,14 +114,7 @@ def _sides(
 
 
 def _proposer(side: ScoredModel, folder: Path) -> Proposer:
-    return Proposer(
-        choices=side.choices,
-        engine=lambda: side.engine,
-        answering=side.answering,
-        tokenizer=side.loaded.tokenizer,
-        model_key=side.key,
-        folder=folder / "proposals",
-    )
+    return Proposer(side=side, folder=folder / "proposals")
 
 
 def _score(texts: RenderedRecords, side: ScoredModel, title: str, folder: Path) -> Path:
@@ -135,31 +131,45 @@ def _make(path: Path, texts: RenderedRecords, side: ScoredModel, title: str, fol
     if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
         console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)
 
-    def make(shard: int, advance: Advance) -> None:
-        keep(scored(texts.part(slices[shard]), side, advance), files[shard])
-
-    slices = texts.shards()
-    table = OpenTable(side=side, texts=texts, slices=slices, files=files, make=make)
+    work = OpenShards(kind=TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
     with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance:
-        worker().fill(table, advance)
-    join((_kept_or_scored(file, table, shard) for shard, file in enumerate(files)), path)
+        worker().fill(work, advance)
+    join((_kept_or_scored(work, shard) for shard in range(len(files))), path)
     for file in files:
         drop_shard(file)
     return path
 
 
-def scored(part: RenderedRecords, side: ScoredModel, advance: Advance = lambda texts: None) -> TokenTable:
-    """The table of ``part`` by one model, which is run."""
-    engine = side.engine  # opened outside of the context below: PEFT's does not nest
-    with side.answering():
-        columns, offsets = score(engine, part.rows, advance)
-    return TokenTable(rows=part.about, tokens=columns, offsets=offsets)
-
-
-def _kept_or_scored(file: Path, table: OpenTable, shard: int) -> TokenTable:
+def _kept_or_scored(work: OpenShards, shard: int) -> TokenTable:
     """A shard from the store. Another table may hold the same one, and have dropped it in the meantime: then it is
     scored again, as nothing but the time for it is lost."""
-    shard_table = kept(file)
-    if shard_table is not None:
-        return shard_table
-    return scored(table.texts.part(table.slices[shard]), table.side)
+    table = kept(work.files[shard])
+    return TABLE_SHARDS.make(work.parts[shard], work.sides, told_nobody) if table is None else table
+
+
+class TableShards:
+    """Shards of token tables: some of the texts of one, scored."""
+
+    name, passing = "tables", True
+
+    def size(self, part: RenderedRecords) -> int:
+        return len(part.rows)
+
+    def make(self, part: RenderedRecords, sides: Sequence[ScoredModel], advance: Advance) -> TokenTable:
+        (side,) = sides
+        engine = side.engine  # opened outside of the context below: PEFT's does not nest
+        with side.answering():
+            columns, offsets = score(engine, part.rows, advance)
+        return TokenTable(rows=part.about, tokens=columns, offsets=offsets)
+
+    def keep(self, content: TokenTable, file: Path) -> None:
+        keep(content, file)
+
+    def pack(self, parts: Sequence[RenderedRecords]) -> pa.Table:
+        return pack_texts(parts)
+
+    def unpack(self, table: pa.Table) -> list[RenderedRecords]:
+        return unpack_texts(table)
+
+
+TABLE_SHARDS = SHARD_KINDS.add("tables", TableShards())

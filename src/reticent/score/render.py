@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reticent.core.record import Record
 from reticent.models.encode import EncodedRecord, encode
-from reticent.score.candidates.propose import PendingQuestion, Proposer
+from reticent.score.candidates.propose import PendingQuestion, Proposer, Question
 from reticent.score.requests import RenderContext, Variant, rendered, rng_for
 
 Array = npt.NDArray[Any]
@@ -22,6 +22,8 @@ _SHARD_TOKENS = 65_536
 """Tokens in a shard: what is lost when a run is killed, about half a minute of a small model on a laptop."""
 _BLOCK = 256
 """Renderings that are made, and proposed for, at a time."""
+_AHEAD = 64
+"""Blocks whose proposals are asked for together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,13 +128,21 @@ def _copies(
         except PendingQuestion as open_question:
             return open_question
 
+    def asked(block: Sequence[Record]) -> list[Question]:
+        return [result.question for result in map(attempt, block) if isinstance(result, PendingQuestion)]
+
     size = max(1, _BLOCK // variant.copies)
+    answered = 0
     for start in range(0, len(records), size):
         block = records[start : start + size]
-        questions = []
-        while opened := [result for result in map(attempt, block) if isinstance(result, PendingQuestion)]:
+        questions: list[Question] = []
+        while opened := asked(block):
             assert proposer is not None
-            questions += [result.question for result in opened]
+            if start >= answered:  # several at once, so that workers can share them
+                answered = start + _AHEAD * size
+                later = (asked(records[begin : begin + size]) for begin in range(start + size, answered, size))
+                proposer.keep([opened, *filter(None, later)])
+            questions += opened
             proposer.answer(questions)
         for record in block:
             copies = attempt(record)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from reticent.core.record import Record
-from reticent.models.encode import EncodedRecord
+from reticent.models.encode import EncodedRecord, encode
 from reticent.models.load import load
 from reticent.score.engine import ScoreOptions
+from reticent.score.internals import gradients, hidden
 from reticent.score.internals import internals as inside
 from reticent.score.internals.internals import base_of, cached_internals, read_internals
-from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tuned
+from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tokenizer, tiny_tuned
 
 
 def text(length, seed=0):
@@ -58,7 +59,7 @@ def test_the_same_call_again_reads_what_was_kept(tmp_path, monkeypatch):
     first = cached_internals(target, reference, records, cache=tmp_path / "cache", options=options)
     (path,) = (tmp_path / "cache").glob("inside-*.parquet")
     with monkeypatch.context() as patch:
-        patch.setattr(inside, "read_internals", None)
+        patch.setattr(inside, "_made", None)
         again = cached_internals(target, reference, records, cache=tmp_path / "cache", options=options)
     assert set(again.forward) == set(first.forward)
     for name, column in (first.forward | first.backward).items():
@@ -67,3 +68,59 @@ def test_the_same_call_again_reads_what_was_kept(tmp_path, monkeypatch):
     assert set(cached_internals(target, reference, records, cache=tmp_path / "cache", options=options).forward)
     cached_internals(target, None, records, cache=tmp_path / "cache", options=options)
     assert len(list((tmp_path / "cache").glob("inside-*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_in_shards_it_is_what_it_is_as_a_whole(tmp_path, monkeypatch, method):
+    """To the last bit: lots are those that are read together, whatever is a shard."""
+    target = load(str(save_tuned(tmp_path / "model", method)), dtype="float32")
+    reference = load(str(save_tiny(tmp_path / "base")), dtype="float32") if method == "full" else None
+    records = [Record(id=str(i), text=f"order number {i} of the house " * (1 + i * 5 % 7)) for i in range(17)]
+    options = ScoreOptions(max_tokens=60)
+    rows = [encode(record, target.tokenizer, max_tokens=60) for record in records]
+    monkeypatch.setattr(hidden, "_AT_ONCE", 4)
+    monkeypatch.setattr(gradients, "_TOKENS_PER_BATCH", {"cpu": 128, "cuda": 128})
+    monkeypatch.setattr(inside, "_LOT_TOKENS", 200)
+    whole = read_internals(target.model, None if reference is None else reference.model, rows, options=options)
+    made = []
+    make = inside.InternalsShards.make
+    monkeypatch.setattr(inside.InternalsShards, "make", lambda *given: made.append(1) or make(*given))
+    found = cached_internals(target, reference, records, cache=tmp_path / "cache", options=options)
+    assert len(made) >= 5 + 3
+    for mine, other in ((found.forward, whole.forward), (found.backward, whole.backward)):
+        assert list(mine) == list(other)
+        for name, column in other.items():
+            np.testing.assert_array_equal(mine[name], column)
+    assert not list((tmp_path / "cache" / "shards").iterdir())
+
+
+def test_killed_it_goes_on_after_the_last_shard(tmp_path, monkeypatch):
+    target = load(str(save_tiny(tmp_path / "model")), dtype="float32")
+    records = [Record(id=str(i), text=f"order number {i} of the house") for i in range(8)]
+    ask = {"cache": tmp_path / "cache", "options": ScoreOptions()}
+    monkeypatch.setattr(hidden, "_AT_ONCE", 2)
+    make, made = inside.InternalsShards.make, []
+
+    def killed(*given):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(1)
+        return make(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(inside.InternalsShards, "make", killed)
+        cached_internals(target, None, records, **ask)
+    monkeypatch.setattr(inside.InternalsShards, "make", lambda *given: made.append(1) or make(*given))
+    cached_internals(target, None, records, **ask)
+    assert len(made) == 4 + 1
+
+
+def save_tuned(folder, method):
+    model = tiny_tuned("llama", method)
+    tuned = model if method == "full" else model.eval()
+    save_tiny(folder.with_name("base-of-it"))
+    if method == "lora":
+        tuned.peft_config["default"].base_model_name_or_path = str(folder.with_name("base-of-it"))
+    tuned.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder

@@ -28,10 +28,10 @@ from reticent.score.cache import drop, lease_of
 from reticent.score.make_tables import make_tables
 from reticent.score.render import render
 from reticent.score.requests import PLAIN, Request
-from reticent.score.workers import join as joining
 from reticent.score.workers.job import Job, ModelPlace, OpenModels, read_job, write_job
 from reticent.score.workers.join import HelpingHand, JoinedWorker, join, lead_or_help
-from reticent.score.workers.worker import HERE, WORKERS, Meeting, OpenTable, read_workers, worker, working
+from reticent.score.workers.shard_kinds import OpenShards
+from reticent.score.workers.worker import HERE, WORKERS, Meeting, read_workers, worker, working
 from reticent.testing.tiny import save_tiny
 
 TABLE = Request(name="table")
@@ -99,16 +99,16 @@ def test_a_job_is_read_as_it_was_written(target: LoadedModel, folder: str, tmp_p
     texts = render(RECORDS, PLAIN, tokenizer=target.tokenizer, max_tokens=9)
     side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions(max_tokens=9))
     files = [tmp_path / f"{i}.parquet" for i in range(len(texts.shards()))]
-    table = OpenTable(side=side, texts=texts, slices=texts.shards(), files=files, make=lambda shard, advance: None)
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
     for shards in (range(len(files)), [1], [len(files) - 1, 0]):
-        job = Job.of(table, shards)
+        job = Job.of(work, shards)
         write_job(job, tmp_path / "job")
         again = read_job(tmp_path / "job")
         assert again is not None
-        assert (again.model, again.slices) == (job.model, job.slices)
+        assert (again.kind, again.models) == (job.kind, job.models)
         assert [file.resolve() for file in again.files] == list(job.files)
         for place, shard in enumerate(shards):
-            part, wanted = again.part(place), texts.part(table.slices[shard])
+            part, wanted = again.parts[place], work.parts[shard]
             for row, other in zip(part.rows, wanted.rows, strict=True):
                 np.testing.assert_array_equal(row.token_id, other.token_id)
                 np.testing.assert_array_equal(row.trained, other.trained)
@@ -116,7 +116,7 @@ def test_a_job_is_read_as_it_was_written(target: LoadedModel, folder: str, tmp_p
                 np.testing.assert_array_equal(part.about[name], column)
                 assert part.about[name].dtype == column.dtype
     assert read_job(tmp_path / "none") is None
-    assert OpenModels().side(job.model).key == side.key
+    assert OpenModels().side(job.models[0]).key == side.key
 
 
 def test_another_model_than_the_one_meant_is_refused(target: LoadedModel, tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_two_hands_make_the_tables_of_one(target: LoadedModel, whole: Path, tmp_
     helped = tmp_path / "helped"
 
     def count() -> None:
-        keep = joining.keep
-        joining.keep = lambda table, path: (keep(table, path), helped.open("a").write("x"))[0]  # type: ignore[func-returns-value]
+        keep = plan.keep
+        plan.keep = lambda table, path: (keep(table, path), helped.open("a").write("x"))[0]  # type: ignore[func-returns-value]
 
     def slower(*given: object, score=plan.score) -> object:  # type: ignore[no-untyped-def]
         time.sleep(0.02)
@@ -170,7 +170,7 @@ def test_a_hand_that_dies_in_a_shard_loses_only_that(target: LoadedModel, whole:
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        joining.scored = die  # type: ignore[assignment]
+        plan.score = die  # type: ignore[assignment]
 
     def waits(*given: object, score=plan.score) -> object:  # type: ignore[no-untyped-def]
         until = time.monotonic() + 20
@@ -199,11 +199,11 @@ def test_a_shard_whose_holder_is_on_another_machine_is_waited_for_and_then_taken
         return clock[0]
 
     class Watching(JoinedWorker):
-        def fill(self, table: OpenTable, advance: Callable[[int], None]) -> None:
+        def fill(self, work: OpenShards, advance: Callable[[int], None]) -> None:
             self._leases = Leases(later)
-            table.files[0].parent.mkdir(parents=True)
-            lease_of(table.files[0]).write_text('{"holder": "there", "kernel": "there", "locked": true}')
-            super().fill(table, advance)
+            work.files[0].parent.mkdir(parents=True)
+            lease_of(work.files[0]).write_text('{"holder": "there", "kernel": "there", "locked": true}')
+            super().fill(work, advance)
 
     with working(Watching(cache / "jobs" / "one")):
         path = made(target, cache)
@@ -219,15 +219,32 @@ def test_a_hand_that_was_taken_for_dead_leaves_nothing(target: LoadedModel, tmp_
     side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions())
     files = [cache / "shards" / f"{i}.parquet" for i in range(len(texts.shards()))]
     files[0].parent.mkdir(parents=True)
-    table = OpenTable(side=side, texts=texts, slices=texts.shards(), files=files, make=lambda shard, advance: None)
-    write_job(Job.of(table, [0, 1]), meeting / "job.parquet")
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
+    write_job(Job.of(work, [0, 1]), meeting / "job.parquet")
     helper = HelpingHand(meeting)
-    keep = joining.keep
+    keep = plan.keep
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joining, "keep", lambda *given: (keep(*given), (meeting / "job.parquet").unlink()))
+        gone = [meeting / "job.parquet", *map(lease_of, files[:2])]
+        patch.setattr(plan, "keep", lambda *given: (keep(*given), [path.unlink(missing_ok=True) for path in gone]))
         assert helper.help()
     assert not list(files[0].parent.iterdir())
     assert not helper.help()
+
+
+def test_a_shard_that_the_one_that_leads_saw_at_once_is_left_to_it(target: LoadedModel, tmp_path: Path) -> None:
+    """It asks no more, and has not read it yet."""
+    cache, meeting = tmp_path / "cache", tmp_path / "cache" / "jobs" / "one"
+    texts = render(RECORDS, PLAIN, tokenizer=target.tokenizer, max_tokens=None)
+    side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions())
+    files = [cache / "shards" / f"{i}.parquet" for i in range(len(texts.shards()))]
+    files[0].parent.mkdir(parents=True)
+    work = OpenShards(kind=plan.TABLE_SHARDS, sides=(side,), parts=[*map(texts.part, texts.shards())], files=files)
+    write_job(Job.of(work, [0]), meeting / "job.parquet")
+    keep = plan.keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "keep", lambda *given: (keep(*given), (meeting / "job.parquet").unlink()))
+        assert HelpingHand(meeting).help()
+    assert store.intact(files[0])
 
 
 def test_two_tables_that_share_a_shard_do_not_trip_each_other(

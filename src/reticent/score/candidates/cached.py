@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 
 from reticent.core.atomic import replacing
 from reticent.core.progress import progress
-from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
-from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
+from reticent.score.cache import key_of, open_cache, seal
+from reticent.score.candidates.masked import FilledSpan, MaskedSpan, Tokens, fill
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.candidates.rank import CandidateScores, score_filled
-from reticent.score.make_tables import ScoredModel
+from reticent.score.scored_model import ScoredModel
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, unpacked
+from reticent.score.workers.worker import worker
 
 VERSION = 1
 """Cache version. Increment when this module's output changes for the same inputs."""
@@ -50,23 +54,66 @@ def make_candidate_scores(
     """
     folder = open_cache(Path(cache)) / "candidates"
     tokenizer, window = side.loaded.tokenizer, side.choices.window
-    all_scores: list[CandidateScores] = []
     with progress(f"{title} ({side.name})", len(blanks), unit="places") as advance, steady_heap():
-        for start in range(0, len(blanks), SHARD):
-            texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks[start : start + SHARD]]
-            path = folder / f"{key_of(VERSION, side.key, before, list(map(_about, texts)))}.parquet"
-            with taking_turns(path):
-                if not intact(path):
-                    engine = side.engine  # opened outside of the context below: PEFT's does not nest
-                    with side.answering():
-                        _write(path, score_filled(engine, texts, before=before))
-                all_scores += _read(path)
-            advance(len(texts))
-    return all_scores
+        texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks]
+        parts = [Places(texts=texts[start : start + SHARD], before=before) for start in range(0, len(texts), SHARD)]
+        names = [key_of(VERSION, side.key, before, list(map(_about, part.texts))) for part in parts]
+        files = [folder / f"{name}.parquet" for name in names]
+        worker().fill(OpenShards(kind=CANDIDATE_SHARDS, sides=(side,), parts=parts, files=files), advance)
+    return [scores for file in files for scores in _read(file)]
 
 
-def _about(text: FilledSpan) -> list[object]:
+def _about(text: FilledSpan) -> list[Any]:
     return [text.start, [row.tolist() for row in text.rows]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """All that a shard of scores is made from, the model left out.
+
+    Args:
+        texts: ``N`` places with their candidates.
+        before: whether tokens before a place are summed up too.
+    """
+
+    texts: list[FilledSpan]
+    before: bool
+
+
+class CandidateShards:
+    """Shards of candidates' scores."""
+
+    name, passing = "candidates", False
+
+    def size(self, part: Places) -> int:
+        return len(part.texts)
+
+    def make(self, part: Places, sides: Sequence[ScoredModel], advance: Advance) -> list[CandidateScores]:
+        (side,) = sides
+        engine = side.engine  # opened outside of the context below: PEFT's does not nest
+        with side.answering():
+            return score_filled(engine, part.texts, before=part.before, advance=advance)
+
+    def keep(self, content: Sequence[CandidateScores], file: Path) -> None:
+        _write(file, content)
+
+    def pack(self, parts: Sequence[Places]) -> pa.Table:
+        return packed([[part.before, [[*_about(text), text.cut] for text in part.texts]] for part in parts])
+
+    def unpack(self, table: pa.Table) -> list[Places]:
+        return [
+            Places(
+                texts=[FilledSpan(rows=_ids(rows), start=start, cut=cut) for start, rows, cut in texts], before=before
+            )
+            for before, texts in unpacked(table)
+        ]
+
+
+CANDIDATE_SHARDS = SHARD_KINDS.add("candidates", CandidateShards())
+
+
+def _ids(rows: Sequence[Sequence[int]]) -> tuple[Tokens, ...]:
+    return tuple(np.array(row, dtype=np.int32) for row in rows)
 
 
 def _write(path: Path, scores: Sequence[CandidateScores]) -> None:

@@ -10,23 +10,26 @@ Replacements fit less well to what follows, so neighbours are a little less like
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
 from reticent.core import validate
-from reticent.core.record import Record, read_records, write_records
+from reticent.core.record import Record, from_row, read_records, to_row, write_records
 from reticent.models.encode import EncodedRecord, encode, leading_tokens
 from reticent.models.tokens import tokenise
-from reticent.score.cache import intact, key_of, seal, taking_turns
-from reticent.score.engine import Choices, Chunk, Engine, batches, padded
+from reticent.score.cache import key_of, seal
+from reticent.score.engine import Choices, Chunk, batches, padded
 from reticent.score.requests import rng_for
+from reticent.score.scored_model import ScoredModel
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
+from reticent.score.workers.worker import worker
 
 TOP = 20
 VERSION = 2
@@ -56,21 +59,23 @@ class Proposer:
     """Answers questions in batches, and keeps the answers on disk.
 
     Args:
-        choices: of the reference model's engine.
-        engine: opens it; called when the first question has to be answered.
-        answering: context in which the model answers as the reference.
-        tokenizer: that belongs to it.
-        model_key: identifies the model in cache keys.
+        side: the reference model. Its engine is opened when the first question has to be answered.
         folder: where answers are kept.
     """
 
-    choices: Choices
-    engine: Callable[[], Engine]
-    answering: Callable[[], AbstractContextManager[None]]
-    tokenizer: Any
-    model_key: str
+    side: ScoredModel
     folder: Path
     answers: dict[str, list[Record]] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> Any:
+        """That belongs to the model."""
+        return self.side.loaded.tokenizer
+
+    @property
+    def choices(self) -> Choices:
+        """Of the model's engine."""
+        return self.side.choices
 
     def propose(self, record: Record, copies: int, fraction: float) -> Sequence[Record]:
         """The answer, if ``answer`` was given this question before.
@@ -88,25 +93,34 @@ class Proposer:
 
     def answer(self, questions: Sequence[Question]) -> None:
         """Compute what is asked for, or read it if it was computed in an earlier run. Forgets earlier answers."""
-        keys = [self._key(question) for question in questions]
-        path = self.folder / f"{key_of(keys)}.parquet"
-        with taking_turns(path):
-            if intact(path):
-                flat = read_records(path)
-            else:
-                flat = [copy for copies in self._compute(questions) for copy in copies]
-                write_records(path, flat)
-                seal(path)
+        (file,) = self.keep([questions])
+        flat = read_records(file)
         self.answers.clear()
         start = 0
-        for key, question in zip(keys, questions, strict=True):
-            self.answers[key] = flat[start : start + question.copies]
+        for question in questions:
+            self.answers[self._key(question)] = flat[start : start + question.copies]
             start += question.copies
+
+    def keep(self, batches: Sequence[Sequence[Question]]) -> list[Path]:
+        """Have the answers to each batch of questions computed, by whoever works, where they are not kept already.
+
+        Returns:
+            Where the answers to each lie, all to one question next to each other.
+        """
+        files = [self.folder / f"{key_of([self._key(question) for question in batch])}.parquet" for batch in batches]
+        parts = [list(batch) for batch in batches]
+        work = OpenShards(kind=PROPOSAL_SHARDS, sides=(self.side,), parts=parts, files=files)
+        worker().fill(work, told_nobody)
+        return files
+
+    def compute(self, questions: Sequence[Question]) -> list[Record]:
+        """The answers, all to one question next to each other; runs the model."""
+        return [copy for copies in self._compute(questions) for copy in copies]
 
     def _key(self, question: Question) -> str:
         record = question.record
         about = [record.id, record.content_hash, question.copies, question.fraction]
-        return key_of(VERSION, TOP, self.model_key, self.choices.key, about)
+        return key_of(VERSION, TOP, self.side.key, self.choices.key, about)
 
     def _compute(self, questions: Sequence[Question]) -> list[list[Record]]:
         texts = [_Text.of(question.record, self.tokenizer) for question in questions]
@@ -126,8 +140,8 @@ class Proposer:
             if places.size:
                 where = np.unique(places) - 1
                 pieces.append(Chunk(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
-        engine = self.engine()
-        with torch.inference_mode(), self.answering():
+        engine = self.side.engine
+        with torch.inference_mode(), self.side.answering():
             for batch in batches(pieces, self.choices.tokens_per_batch, engine.forward.positions):
                 token_id, flat, _ = padded(rows, batch)
                 owner = np.concatenate([np.full(len(piece.where), piece.row) for piece in batch])
@@ -138,6 +152,32 @@ class Proposer:
                     for i, (row, at) in enumerate(zip(owner[some], place[some], strict=True)):
                         likely[row][int(at)] = (token[i], share[i])
         return likely
+
+
+class ProposalShards:
+    """Answers to batches of questions."""
+
+    name, passing = "proposals", False
+
+    def size(self, part: Sequence[Question]) -> int:
+        return len(part)
+
+    def make(self, part: Sequence[Question], sides: Sequence[ScoredModel], advance: Advance) -> list[Record]:
+        (side,) = sides
+        return Proposer(side=side, folder=Path()).compute(part)
+
+    def keep(self, content: Sequence[Record], file: Path) -> None:
+        write_records(file, content)
+        seal(file)
+
+    def pack(self, parts: Sequence[Sequence[Question]]) -> pa.Table:
+        return packed([[[to_row(record), copies, fraction] for record, copies, fraction in part] for part in parts])
+
+    def unpack(self, table: pa.Table) -> list[list[Question]]:
+        return [[Question(from_row(row), *rest) for row, *rest in part] for part in unpacked(table)]
+
+
+PROPOSAL_SHARDS = SHARD_KINDS.add("proposals", ProposalShards())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
 from reticent.core.progress import progress
 from reticent.models.context import positions_of
-from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
+from reticent.score.cache import key_of, open_cache, seal
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.forward import device_of, most_read
 from reticent.score.generation.drawing import Line, Prefixes, draw, make_lines
 from reticent.score.generation.generations import Generations, join_generations, read_generations
 from reticent.score.generation.scheme import GREEDY, Scheme
 from reticent.score.generation.speculative import can_draft, write_drafted
-from reticent.score.make_tables import ScoredModel
+from reticent.score.scored_model import ScoredModel
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, unpacked
+from reticent.score.workers.worker import worker
 
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
 
@@ -115,23 +120,92 @@ def make_generations(
     lines = make_lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
     folder = open_cache(Path(cache)) / "generations"
     shards = _shards(lines, samples)
-    decoder: Decoder | None = None
-    parts = []
+    about = [[[line.prefix.tolist(), line.limit, line.name, line.sample] for line in shard] for shard in shards]
+    names = [key_of(VERSION, side.key, scheme.key, seed, sorted(ends), text) for text in about]
+    work = OpenShards(
+        kind=GENERATION_SHARDS,
+        sides=(side,),
+        parts=[Beginnings.of(shard, samples, scheme, seed, ends) for shard in shards],
+        files=[folder / f"{name}.parquet" for name in names],
+    )
     with progress(f"{title} ({side.name})", len(lines), unit="texts") as advance, steady_heap():
-        for shard in shards:
-            about = [[line.prefix.tolist(), line.limit, line.name, line.sample] for line in shard]
-            path = folder / f"{key_of(VERSION, side.key, scheme.key, seed, sorted(ends), about)}.parquet"
-            with taking_turns(path):
-                if not intact(path):
-                    with side.answering():
-                        decoder = decoder or open_decoder(model)
-                        part = _generate(decoder, shard, scheme, ends, None, advance)
-                    part.write(path)
-                    seal(path)
-                else:
-                    advance(len(shard))
-                parts.append(read_generations(path))
-    return join_generations(parts)
+        worker().fill(work, advance)
+    return join_generations([read_generations(file) for file in work.files])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginnings:
+    """All that a shard of texts is made from, the model left out.
+
+    Args:
+        prefixes: ``N`` lists of token ids, each with a limit and a name.
+        limits: most new tokens after each.
+        names: by which, with sample and seed, what is drawn is fixed.
+        samples: texts after each.
+        scheme: how tokens are drawn.
+        seed: of all.
+        ends: tokens that end a text.
+    """
+
+    prefixes: list[list[int]]
+    limits: list[int]
+    names: list[str]
+    samples: int
+    scheme: Scheme
+    seed: int
+    ends: list[int]
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], samples: int, scheme: Scheme, seed: int, ends: frozenset[int]) -> Beginnings:
+        """Those of ``lines``, the samples of each prefix together."""
+        first = lines[::samples]
+        return cls(
+            prefixes=[line.prefix.tolist() for line in first],
+            limits=[line.limit for line in first],
+            names=[line.name for line in first],
+            samples=samples,
+            scheme=scheme,
+            seed=seed,
+            ends=sorted(ends),
+        )
+
+
+class GenerationShards:
+    """Shards of texts that a model writes."""
+
+    name, passing = "generations", False
+
+    def size(self, part: Beginnings) -> int:
+        return len(part.prefixes) * part.samples
+
+    def make(self, part: Beginnings, sides: Sequence[ScoredModel], advance: Advance) -> Generations:
+        (side,) = sides
+        model, scheme = side.loaded.model, part.scheme
+        lines = make_lines(model, part.prefixes, part.limits, part.samples, scheme, part.seed, part.names)
+        with side.answering():
+            return _generate(_decoder_of(side), lines, scheme, frozenset(part.ends), None, advance)
+
+    def keep(self, content: Generations, file: Path) -> None:
+        content.write(file)
+        seal(file)
+
+    def pack(self, parts: Sequence[Beginnings]) -> pa.Table:
+        return packed([asdict(part) for part in parts])
+
+    def unpack(self, table: pa.Table) -> list[Beginnings]:
+        return [Beginnings(**part | {"scheme": Scheme(**part["scheme"])}) for part in unpacked(table)]
+
+
+GENERATION_SHARDS = SHARD_KINDS.add("generations", GenerationShards())
+_decoders: WeakKeyDictionary[ScoredModel, Decoder] = WeakKeyDictionary()
+"""Of each model, one that has read nothing: how a model is read is found by a probe."""
+
+
+def _decoder_of(side: ScoredModel) -> Decoder:
+    """A decoder of the model as it answers now."""
+    if side not in _decoders:
+        _decoders[side] = open_decoder(side.loaded.model)
+    return copy(_decoders[side])
 
 
 def continue_one(

@@ -285,12 +285,9 @@ def _by_tape(
     tokens_per_batch: int | None,
 ) -> Iterator[_Part]:
     device = device_of(model)
-    budget = tokens_per_batch or _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"])
-    nowhere = np.zeros(0, dtype=np.int64)
-    pieces = [Chunk(number, 0, len(row), nowhere, slice(0, 0)) for number, row in enumerate(rows)]
     clipper = BookkeepingClipper(model, clip_norm=math.inf, clipping="flat", autocast=None)
     with clipper.attached():
-        for batch in batches(pieces, budget, positions_of(model)):
+        for batch in _batches(model, rows, tokens_per_batch):
             some = np.array([piece.row for piece in batch])
             ids, mask, labels = (part.to(device) for part in _padded([rows[number] for number in some]))
             weight = torch.ones(len(some), device=device)
@@ -312,6 +309,32 @@ def _by_tape(
                     )
                 )
             yield some, _columns(square), _columns(inner), losses.double().cpu().numpy()
+
+
+def _batches(model: Any, rows: Sequence[EncodedRecord], tokens_per_batch: int | None) -> Iterator[list[Chunk]]:
+    budget = tokens_per_batch or _TOKENS_PER_BATCH.get(device_of(model).type, _TOKENS_PER_BATCH["cuda"])
+    nowhere = np.zeros(0, dtype=np.int64)
+    pieces = [Chunk(number, 0, len(row), nowhere, slice(0, 0)) for number, row in enumerate(rows)]
+    return batches(pieces, budget, positions_of(model))
+
+
+def whole_batches(model: Any, rows: Sequence[EncodedRecord], tokens: int) -> list[list[int]]:
+    """Numbers of the rows, in lots of at least so many tokens (the last one has what is left; there is one at least).
+
+    A lot is made of whole batches, so `gradient_properties` of its rows, in their order, are those of all rows to the
+    last bit.
+    """
+    limit = most_read(model)
+    cut_rows = [row if limit is None else _cut(row, limit) for row in rows]
+    lots: list[list[int]] = [[]]
+    size = 0
+    for batch in _batches(model, cut_rows, None):
+        if size >= tokens:
+            lots.append([])
+            size = 0
+        lots[-1] += [piece.row for piece in batch]
+        size += sum(piece.read for piece in batch)
+    return lots
 
 
 def along(contribution: Contribution, direction: torch.Tensor) -> torch.Tensor:

@@ -144,9 +144,7 @@ def forward_properties(
     told_base = _TrainedTokens.of(int(offsets[-1]))
     count = len(rows)
     norm, cosine, moved = (np.zeros((count, len(layers))) for _ in range(3))
-    order = np.argsort([-len(row) for row in rows], kind="stable")  # like lengths together, so that little is padded
-    for start in range(0, count, _AT_ONCE):
-        some = order[start : start + _AT_ONCE]
+    for some in lots_at_once(rows):
         part = [rows[index] for index in some]
         places = np.concatenate([np.arange(offsets[index], offsets[index + 1]) for index in some])
         mine = _states(engine, part, layers, told, places)
@@ -169,6 +167,13 @@ def forward_properties(
         margin_min=np.minimum.reduceat(told.margin, offsets[:-1]) if count else np.zeros(0),
         entropy=_means(told.entropy, offsets),
     )
+
+
+def lots_at_once(rows: Sequence[EncodedRecord]) -> list[npt.NDArray[np.int64]]:
+    """Numbers of the rows that are read together (one lot at least): `forward_properties` of a lot, in its order, are
+    those of all rows to the last bit. Like lengths are together, so that little is padded."""
+    order = np.argsort(np.array([-len(row) for row in rows], dtype=np.int64), kind="stable")
+    return [order[start : start + _AT_ONCE] for start in range(0, max(1, len(rows)), _AT_ONCE)]
 
 
 # ---- one pass -------------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,29 @@ from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.encode import EncodedRecord, encode
 from reticent.models.load import LoadedModel
-from reticent.score.cache import content_key, intact, key_of, open_cache, seal, taking_turns
+from reticent.score.cache import content_key, drop_shard, intact, key_of, open_cache, seal, taking_turns
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.gradients import Origin, by_block, gradient_properties, origin_of, trained_parameters
-from reticent.score.internals.hidden import Base, forward_properties
+from reticent.score.internals.gradients import (
+    GradientProperties,
+    Origin,
+    by_block,
+    gradient_properties,
+    origin_of,
+    trained_parameters,
+    whole_batches,
+)
+from reticent.score.internals.hidden import Base, forward_properties, lots_at_once
+from reticent.score.scored_model import ScoredModel
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, told_nobody, unpacked
+from reticent.score.workers.worker import worker
 
 Floats = npt.NDArray[np.float64]
 
 VERSION = 2
 """Cache version. Increment when this module's output changes for the same inputs."""
 _SIDES = ("forward", "backward")
+_LOT_TOKENS = 16_384
+"""Tokens of records whose gradients are one shard."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,11 +127,126 @@ def cached_internals(
     with taking_turns(path):
         internals = _read(path) if intact(path) else None
         if internals is None:
-            base = None if reference is None else reference.model
-            internals = read_internals(target.model, base, rows, name=target.source, options=options)
+            models = [model for model in (target, reference) if model is not None]
+            sides = tuple(ScoredModel(loaded=model, off=False, options=options) for model in models)
+            internals = _made(sides, rows, cache / "shards", about=(*about, *place))
             _write(path, internals)
             seal(path)
     return internals
+
+
+def _made(sides: tuple[ScoredModel, ...], rows: Sequence[EncodedRecord], folder: Path, about: Any) -> Internals:
+    """As `read_internals`, by whoever works: in lots that are read as they would be among all."""
+    model, options = sides[0].loaded.model, sides[0].options
+    forward, backward = lots_at_once(rows), whole_batches(model, rows, _LOT_TOKENS)
+    lots: list[tuple[str, Any]] = [("forward", lot) for lot in forward] + [("backward", lot) for lot in backward]
+    parts = [RecordLot(kind=kind, rows=[rows[row] for row in lot], options=options) for kind, lot in lots]
+    names = [key_of("inside", about, part.kind, content_key(part.rows, {})) for part in parts]
+    work = OpenShards(kind=INTERNALS_SHARDS, sides=sides, parts=parts, files=[folder / f"{n}.parquet" for n in names])
+    with progress("Hidden states and gradients", 2 * len(rows), unit="records") as advance:
+        worker().fill(work, advance)
+    tables = [_kept_or_made(work, shard) for shard in range(len(parts))]
+    gradients = _gradients(tables[len(forward) :], backward)
+    internals = Internals(
+        forward=_joined(tables[: len(forward)], forward), backward=gradients.grouped(by_block).columns()
+    )
+    for file in work.files:
+        drop_shard(file)
+    return internals
+
+
+def _kept_or_made(work: OpenShards, shard: int) -> pa.Table:
+    """A shard; one that another audit dropped meanwhile is made again."""
+    with suppress(FileNotFoundError):
+        if intact(work.files[shard]):
+            return pq.read_table(work.files[shard])
+    return INTERNALS_SHARDS.make(work.parts[shard], work.sides, told_nobody)
+
+
+def _joined(tables: Sequence[pa.Table], lots: Iterable[Any]) -> dict[str, Floats]:
+    """Columns of all records, each at the place that its lot says."""
+    place = np.concatenate([np.asarray(lot, dtype=np.int64) for lot in lots])
+    columns: dict[str, Floats] = {}
+    for name in tables[0].column_names:
+        columns[name] = np.empty(len(place))
+        columns[name][place] = np.concatenate([table[name].to_numpy() for table in tables])
+    return columns
+
+
+def _gradients(tables: Sequence[pa.Table], lots: Iterable[Any]) -> GradientProperties:
+    columns, update = _joined(tables, lots), json.loads(tables[0].schema.metadata[b"update"])
+    square, inner = (np.stack([columns[f"{what}:{name}"] for name in update], axis=1) for what in ("square", "inner"))
+    return GradientProperties(
+        names=tuple(update), square=square, inner=inner, update=np.array([*update.values()]), loss=columns["loss"]
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordLot:
+    """Records that a shard of properties is made from, the models left out.
+
+    Args:
+        kind: ``"forward"`` or ``"backward"``.
+        rows: as the models read them.
+        options: as for scoring.
+    """
+
+    kind: str
+    rows: list[EncodedRecord]
+    options: ScoreOptions
+
+
+class InternalsShards:
+    """Shards of properties of records: of states, or of gradients before modules are grouped."""
+
+    name, passing = "internals", True
+
+    def size(self, part: RecordLot) -> int:
+        return len(part.rows)
+
+    def make(self, part: RecordLot, sides: Sequence[ScoredModel], advance: Advance) -> pa.Table:
+        target, *others = sides
+        model, base = target.loaded.model, others[0].loaded.model if others else None
+        if part.kind == "forward":
+            options = replace(part.options, impl=target.choices.impl)  # as the process that leads
+            of_base, name = base_of(model, base), target.loaded.source
+            read = forward_properties(model, part.rows, base=of_base, name=name, options=options, advance=advance)
+            return pa.table(read.columns())
+        parameters = trained_parameters(model, base)
+        start = origin_of(model, parameters, base)
+        gradients = gradient_properties(model, part.rows, parameters=parameters, origin=start, advance=advance)
+        columns = {f"square:{name}": gradients.square[:, place] for place, name in enumerate(gradients.names)}
+        columns |= {f"inner:{name}": gradients.inner[:, place] for place, name in enumerate(gradients.names)}
+        update = dict(zip(gradients.names, gradients.update.tolist(), strict=True))
+        return pa.table(columns | {"loss": gradients.loss}).replace_schema_metadata({"update": json.dumps(update)})
+
+    def keep(self, content: pa.Table, file: Path) -> None:
+        with replacing(file) as temporary:
+            pq.write_table(content, temporary)
+        seal(file)
+
+    def pack(self, parts: Sequence[RecordLot]) -> pa.Table:
+        return packed([[part.kind, asdict(part.options), [*map(_plain, part.rows)]] for part in parts])
+
+    def unpack(self, table: pa.Table) -> list[RecordLot]:
+        return [
+            RecordLot(kind=kind, options=ScoreOptions(**options), rows=[*map(_encoded, rows)])
+            for kind, options, rows in unpacked(table)
+        ]
+
+
+INTERNALS_SHARDS = SHARD_KINDS.add("internals", InternalsShards())
+
+
+def _plain(row: EncodedRecord) -> list[list[int]]:
+    return [row.token_id.tolist(), np.flatnonzero(row.trained).tolist()]
+
+
+def _encoded(plain: list[list[int]]) -> EncodedRecord:
+    token_id, trained = plain
+    return EncodedRecord(
+        token_id=np.array(token_id, dtype=np.int32), trained=np.isin(np.arange(len(token_id)), trained)
+    )
 
 
 def _write(path: Path, inside: Internals) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shards of a table as another process can make them: where the model lies, and the encoded texts.
+"""Shards as another process can make them: where the model lies, and what each is made from.
 
-Nothing of it is code: a model is named by its folder and checked by its fingerprint, texts are a Parquet file. They are
+Nothing of it is code: a model is named by its folder and checked by its fingerprint, parts are a Parquet file. They are
 as private as the store that they lie in.
 """
 
@@ -12,24 +12,18 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
-from reticent.core.schema import RECORD_COLUMNS
-from reticent.models.encode import EncodedRecord
 from reticent.models.load import LoadedModel, load
 from reticent.score.engine import ScoreOptions
-from reticent.score.render import RenderedRecords
 from reticent.score.scored_model import ScoredModel
-from reticent.score.workers.worker import OpenTable
+from reticent.score.workers.shard_kinds import SHARD_KINDS, OpenShards
 
 AT_ONCE = 2
 """Models that a process keeps in memory: the two of an audit."""
@@ -116,55 +110,52 @@ class Job:
     """Shards that others may make.
 
     Args:
-        model: that scores.
+        kind: of all of them, a key of `SHARD_KINDS`.
+        models: that they are made by.
         files: where each shard is kept.
-        slices: the texts of each.
-        texts: of all of them.
+        parts: what each is made from.
     """
 
-    model: ModelPlace
+    kind: str
+    models: tuple[ModelPlace, ...]
     files: tuple[Path, ...]
-    slices: tuple[slice, ...]
-    texts: RenderedRecords
+    parts: tuple[Any, ...]
 
     @classmethod
-    def of(cls, table: OpenTable, shards: Sequence[int]) -> Job:
-        """Some of the shards of a table."""
-        chosen = [table.texts.part(table.slices[shard]) for shard in shards]
-        ends = np.cumsum([0, *(len(part.rows) for part in chosen)]).tolist()
-        names = list(table.texts.about)
+    def of(cls, work: OpenShards, shards: Sequence[int]) -> Job:
+        """Some of the shards that are wanted."""
         return cls(
-            model=ModelPlace.of(table.side),
-            files=tuple(table.files[shard] for shard in shards),
-            slices=tuple(slice(start, end) for start, end in pairwise(ends)),
-            texts=RenderedRecords(
-                rows=[row for part in chosen for row in part.rows],
-                about={name: np.concatenate([part.about[name] for part in chosen]) for name in names},
-            ),
+            kind=work.kind.name,
+            models=tuple(map(ModelPlace.of, work.sides)),
+            files=tuple(work.files[shard] for shard in shards),
+            parts=tuple(work.parts[shard] for shard in shards),
         )
 
-    def part(self, shard: int) -> RenderedRecords:
-        """The texts of one shard."""
-        return self.texts.part(self.slices[shard])
+    @property
+    def passing(self) -> bool:
+        """True if shards go once they are joined."""
+        return SHARD_KINDS.get(self.kind).passing
+
+    def opened(self, models: OpenModels) -> OpenShards:
+        """The shards as this process makes them.
+
+        Raises:
+            BadInput: as `OpenModels.side`.
+        """
+        sides = tuple(map(models.side, self.models))
+        return OpenShards(kind=SHARD_KINDS.get(self.kind), sides=sides, parts=self.parts, files=self.files)
 
 
 def write_job(job: Job, path: Path) -> None:
     """Write ``job`` for others to find. The shards have to lie in one folder."""
-    model = asdict(job.model) | {"options": asdict(job.model.options)}
     about = {
-        "model": model,
+        "kind": job.kind,
+        "models": [asdict(model) | {"options": asdict(model.options)} for model in job.models],
         "folder": os.path.relpath(job.files[0].parent, path.parent),  # the store may lie elsewhere on another machine
         "files": [file.name for file in job.files],
-        "ends": [part.stop for part in job.slices],
     }
-    rows = job.texts.rows
-    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
-    token_id = np.concatenate([np.zeros(0, dtype=np.int32), *(row.token_id for row in rows)])
-    trained = np.concatenate([np.zeros(0, dtype=bool), *(row.trained for row in rows)])
-    flat = {"token_id": pa.array(token_id, pa.int32()), "trained": pa.array(trained, pa.bool_())}
-    columns: dict[str, Any] = {name: pa.ListArray.from_arrays(offsets, values) for name, values in flat.items()}
-    columns |= {name: pa.array(column) for name, column in job.texts.about.items()}
-    table = pa.table(columns).replace_schema_metadata({"job": json.dumps(about)})
+    table = SHARD_KINDS.get(job.kind).pack(job.parts)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), "job": json.dumps(about)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
@@ -174,34 +165,16 @@ def read_job(path: Path) -> Job | None:
     with suppress(FileNotFoundError):
         table = pq.read_table(path).combine_chunks()
         about = json.loads(table.schema.metadata[b"job"])
-        ends = about["ends"]
-        model = about["model"] | {"options": ScoreOptions(**about["model"]["options"])}
         folder = path.parent / about["folder"]
         return Job(
-            model=ModelPlace(**model),
+            kind=about["kind"],
+            models=tuple(
+                ModelPlace(**model | {"options": ScoreOptions(**model["options"])}) for model in about["models"]
+            ),
             files=tuple(folder / name for name in about["files"]),
-            slices=tuple(slice(start, end) for start, end in pairwise([0, *ends])),
-            texts=RenderedRecords(rows=_rows(table), about=_about(table)),
+            parts=tuple(SHARD_KINDS.get(about["kind"]).unpack(table)),
         )
     return None
-
-
-def _rows(table: pa.Table) -> list[EncodedRecord]:
-    if not table.num_rows:
-        return []
-    token_id, trained = (table.column(name).chunk(0) for name in ("token_id", "trained"))
-    ends = token_id.offsets.to_numpy()
-    ids, mask = token_id.values.to_numpy(), trained.values.to_numpy(zero_copy_only=False)
-    spans = [slice(start, end) for start, end in pairwise(ends)]
-    return [EncodedRecord(token_id=ids[span], trained=mask[span]) for span in spans]
-
-
-def _about(table: pa.Table) -> dict[str, Any]:
-    return {
-        name: table.column(name).to_numpy().astype(column.dtype)
-        for name, column in RECORD_COLUMNS.items()
-        if name in table.column_names
-    }
 
 
 def _absolute(source: str) -> str:

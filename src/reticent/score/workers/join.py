@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any number of hands that start the same command on one file system.
 
-The first takes a lease and leads: it does all that one process would do, and lays what is to be scored into the store.
-The others find it there. A shard is made by whoever takes its lease; a hand that dies loses the shard it was at, and
-when it was the one that leads, another takes its place and goes on from the shards.
+The first takes a lease and leads: it does all that one process would do, and lays what shards are to be made from into
+the store. The others find it there. A shard is made by whoever takes its lease; a hand that dies loses the shard it was
+at, and when it was the one that leads, another takes its place and goes on from the shards.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from reticent.core import hands, sealed
 from reticent.core.errors import BadInput
-from reticent.core.lease import Leases
+from reticent.core.lease import Lease, Leases
 from reticent.core.sealed import seal_of
-from reticent.score.cache import drop, intact, keep, key_of, lease_of
+from reticent.score.cache import drop, intact, key_of, lease_of
 from reticent.score.candidates.memory import steady_heap
-from reticent.score.make_tables import scored
 from reticent.score.workers.job import Job, OpenModels, read_job, write_job
-from reticent.score.workers.worker import WORKERS, Advance, Meeting, OpenTable, Worker, working
+from reticent.score.workers.shard_kinds import Advance, OpenShards, told_nobody
+from reticent.score.workers.worker import WORKERS, Meeting, Worker, working
 
 R = TypeVar("R")
 
@@ -38,36 +38,38 @@ class JoinedWorker:
     def __init__(self, folder: Path, at_start: Callable[[], None] = lambda: None) -> None:
         self._folder, self._leases, self._at_start = folder, Leases(), at_start
 
-    def fill(self, table: OpenTable, advance: Advance) -> None:
-        left = table.missing(advance)
+    def fill(self, work: OpenShards, advance: Advance) -> None:
+        left = work.missing(advance)
         if len(left) < 2:
             for shard in left:
-                table.make(shard, advance)
+                work.make_in_turn(shard, advance)
             return
         self._at_start()
-        job = Job.of(table, left)
-        path = self._folder / f"{key_of(job.model.key, [file.name for file in job.files])}.parquet"
+        job = Job.of(work, left)
+        path = (
+            self._folder / f"{key_of([model.key for model in job.models], [file.name for file in job.files])}.parquet"
+        )
         write_job(job, path)
         try:
-            self._fill(table, left, advance)
+            self._fill(work, left, advance)
         finally:
             path.unlink(missing_ok=True)
 
-    def _fill(self, table: OpenTable, left: list[int], advance: Advance) -> None:
+    def _fill(self, work: OpenShards, left: list[int], advance: Advance) -> None:
         while left:
             waiting = []
             for shard in left:
-                file = table.files[shard]
+                file = work.files[shard]
                 if sealed.intact(file):  # a shared store is asked once the lease is ours, and not at each look
-                    advance(table.size(shard))
+                    advance(work.size(shard))
                 elif (lease := self._leases.take(lease_of(file))) is None:
                     waiting.append(shard)
                 else:
                     with lease:
                         if intact(file):
-                            advance(table.size(shard))
+                            advance(work.size(shard))
                         else:
-                            table.make(shard, advance)
+                            work.make(shard, advance)
             if len(waiting) == len(left):
                 time.sleep(hands.PAUSE)
             left = waiting
@@ -100,21 +102,22 @@ class HelpingHand:
             if seal_of(file).exists() or (lease := self._leases.take(lease_of(file))) is None:
                 continue
             with lease:
-                # Shards are dropped after what asked for them: one that is missing while that is there is wanted.
+                # Shards that go, go after what asked for them: one that is missing while that is there is wanted.
                 if not intact(file) and path.exists():
-                    self._make(path, job, shard)
+                    self._make(path, job, shard, lease)
                     return True
         return False
 
-    def _make(self, path: Path, job: Job, shard: int) -> None:
+    def _make(self, path: Path, job: Job, shard: int, lease: Lease) -> None:
         try:
             with steady_heap():
-                keep(scored(job.part(shard), self._models.side(job.model)), job.files[shard])
+                job.opened(self._models).make(shard, told_nobody)
         except (BadInput, OSError):
             if path.exists():
                 raise
             return  # nobody wants it any more, and its model may be gone
-        if not path.exists():  # somebody took us for dead, and the table is whole
+        # Who leads may have seen the shard before we come here, and asks no more: that is no reason to take it away.
+        if job.passing and not lease.held and not path.exists():  # somebody took us for dead, and the table is whole
             drop(job.files[shard])
 
 

@@ -16,11 +16,10 @@ from typing import Any
 
 from reticent.core.atomic import parents_of
 from reticent.core.errors import BadInput
-from reticent.score.cache import intact, keep
 from reticent.score.candidates.memory import steady_heap
-from reticent.score.make_tables import scored
 from reticent.score.workers.job import Job, OpenModels
-from reticent.score.workers.worker import WORKERS, Advance, Meeting, OpenTable, Worker
+from reticent.score.workers.shard_kinds import Advance, OpenShards, told_nobody
+from reticent.score.workers.worker import WORKERS, Meeting, Worker
 
 Crew = Callable[[], Any]
 """Gives the processes of the command, in each of them."""
@@ -37,22 +36,22 @@ class _DealingWorker:
     def __init__(self, crew: Crew, folder: Path) -> None:
         self._crew, self._folder = crew, folder
 
-    def fill(self, table: OpenTable, advance: Advance) -> None:
+    def fill(self, work: OpenShards, advance: Advance) -> None:
         here = self._crew()
-        left = table.missing(advance)
+        left = work.missing(advance)
         mine, *others = dealt(left, here.size)
         if not any(others):
             for shard in mine:
-                table.make(shard, advance)
+                work.make_in_turn(shard, advance)
             return
         theirs = [shard for share in others for shard in share]
         with _witness(self._folder) as witness:
-            here.all_do(_share, self._crew, Job.of(table, theirs), dealt_places(others), witness)
+            here.all_do(_share, self._crew, Job.of(work, theirs), dealt_places(others), witness)
             for shard in mine:
-                table.make(shard, advance)
+                work.make_in_turn(shard, advance)
             here.gather(None)
         for shard in theirs:
-            advance(table.size(shard))
+            advance(work.size(shard))
 
 
 def dealt(shards: Sequence[int], size: int) -> list[list[int]]:
@@ -94,9 +93,7 @@ def _share(crew: Crew, job: Job, places: Sequence[Sequence[int]], witness: Path)
     mine = places[here.rank - 1]
     with steady_heap():
         for place in mine:
-            file = job.files[place]
-            if not intact(file):
-                keep(scored(job.part(place), _models().side(job.model)), file)
+            job.opened(_models()).make_in_turn(place, told_nobody)
     here.gather(None)
 
 

@@ -8,7 +8,7 @@ in the end this process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +18,10 @@ import torch
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.ray_cluster import RayCluster, ray_cluster
-from reticent.core.table import TokenTable
-from reticent.score.cache import keep
 from reticent.score.candidates.memory import steady_heap
-from reticent.score.make_tables import scored
-from reticent.score.render import RenderedRecords
 from reticent.score.workers.job import ModelPlace, OpenModels
-from reticent.score.workers.worker import WORKERS, Advance, Meeting, OpenTable, Worker
+from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, told_nobody
+from reticent.score.workers.worker import WORKERS, Meeting, Worker
 
 STARTS = 2
 """Times that Ray starts a dead actor again, and gives it its shard again."""
@@ -42,11 +39,11 @@ class ScoringActor:
         console.quiet = True
         self._models = OpenModels()
 
-    def make(self, model: ModelPlace, part: RenderedRecords) -> TokenTable | tuple[str, str, str]:
-        """A shard, or the three parts of a refusal: errors of this package do not travel whole."""
+    def make(self, kind: str, models: Sequence[ModelPlace], part: Any) -> Any:
+        """The content of a shard, or the three parts of a refusal: errors of this package do not travel whole."""
         try:
             with steady_heap():
-                return scored(part, self._models.side(model))
+                return SHARD_KINDS.get(kind).make(part, [*map(self._models.side, models)], told_nobody)
         except BadInput as error:
             return error.given, error.why, error.fix
 
@@ -65,23 +62,23 @@ class _Actors:
     count: int
     actors: list[Any] = field(default_factory=list)
 
-    def fill(self, table: OpenTable, advance: Advance) -> None:
-        left = deque(table.missing(advance))
+    def fill(self, work: OpenShards, advance: Advance) -> None:
+        left = deque(work.missing(advance))
         if len(left) < 2:
             for shard in left:
-                table.make(shard, advance)
+                work.make_in_turn(shard, advance)
             return
-        model = ModelPlace.of(table.side)
+        models = [*map(ModelPlace.of, work.sides)]
         if not self.actors:
-            self.actors = self._start(on_gpu=model.device == "cuda")
+            self.actors = self._start(on_gpu=models[0].device == "cuda")
         idle = list(self.actors)
         pending: dict[Any, tuple[int, Any]] = {}
         while left or pending:
             while left and idle:
                 shard, actor = left.popleft(), idle.pop()
-                pending[actor.make.remote(model, table.texts.part(table.slices[shard]))] = shard, actor
+                pending[actor.make.remote(work.kind.name, models, work.parts[shard])] = shard, actor
             if not pending:  # all actors are dead
-                table.make(left.popleft(), advance)
+                work.make_in_turn(left.popleft(), advance)
                 continue
             (ready, *_), _ = self.cluster.ray.wait(list(pending))
             shard, actor = pending.pop(ready)
@@ -93,8 +90,8 @@ class _Actors:
                 continue
             if isinstance(outcome, tuple):
                 raise BadInput(*outcome)
-            keep(outcome, table.files[shard])
-            advance(table.size(shard))
+            work.kind.keep(outcome, work.files[shard])
+            advance(work.size(shard))
             idle.append(actor)
 
     def _start(self, *, on_gpu: bool) -> list[Any]:

@@ -52,9 +52,6 @@ def spawned(meeting: Meeting) -> Iterator[Worker]:
                 place.rmdir()
 
 
-WORKERS.add("spawned", spawned)
-
-
 def _start(folder: Path, threads: int, *, number: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", "reticent.score.workers.spawned", str(folder.resolve()), str(number)],
@@ -120,5 +117,7 @@ def main(folder: str, number: str = "1") -> int:
     return 0
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # before it is added: a registry imports it once more by its name
     sys.exit(main(*sys.argv[1:]))
+
+WORKERS.add("spawned", spawned)

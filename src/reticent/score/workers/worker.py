@@ -1,71 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seam between a table that is wanted and those who score its shards. The contract is small because of the store: a
-shard is a file that is named by all that it is made from, so whoever makes it makes the same, and nobody has to be told
-what another did.
+"""The seam between shards that are wanted and those who make them. The contract is small because of the store: a shard
+is a file that is named by all that it is made from, so whoever makes it makes the same, and nobody has to be told what
+another did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from reticent.core import sealed
 from reticent.core.errors import BadInput
 from reticent.core.registry import Registry
-from reticent.score.cache import intact
-from reticent.score.render import RenderedRecords
-from reticent.score.scored_model import ScoredModel
+from reticent.score.workers.shard_kinds import Advance, OpenShards
 
-Advance: TypeAlias = Callable[[int], None]
-"""Told how many more texts are done."""
 MOST = 1024
 """Workers."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OpenTable:
-    """A table whose shards are to lie in the store.
-
-    Args:
-        side: the model that scores.
-        texts: of the whole table.
-        slices: the texts of each shard.
-        files: where each shard is kept.
-        make: ``make(shard, advance)`` scores a shard in this process and keeps it.
-    """
-
-    side: ScoredModel
-    texts: RenderedRecords
-    slices: Sequence[slice]
-    files: Sequence[Path]
-    make: Callable[[int, Advance], None]
-
-    def size(self, shard: int) -> int:
-        """Texts in a shard."""
-        return self.slices[shard].stop - self.slices[shard].start
-
-    def missing(self, advance: Advance) -> list[int]:
-        """Shards that are not in the store; the texts of the others are told to ``advance``."""
-        whole = [intact(file) for file in self.files]
-        for shard, is_there in enumerate(whole):
-            if is_there:
-                advance(self.size(shard))
-        return [shard for shard, is_there in enumerate(whole) if not is_there]
 
 
 class Worker(Protocol):
     """A way to fill the store."""
 
-    def fill(self, table: OpenTable, advance: Advance) -> None:
-        """See to it that all shards of ``table`` lie in the store, by whoever makes them.
+    def fill(self, work: OpenShards, advance: Advance) -> None:
+        """See to it that all shards of ``work`` lie in the store, by whoever makes them.
 
-        Killed at any moment, it leaves whole shards or none. A shard that goes again, as another table drops it, is
-        no fault: the caller scores what it does not find.
+        Killed at any moment, it leaves whole shards or none. A shard of a table that goes again, as another table drops
+        it, is no fault: the caller scores what it does not find.
 
         Args:
-            table: of which any number of shards may be there already.
+            work: of which any number of shards may be there already.
             advance: told the texts that are done, each once.
 
         Raises:
@@ -142,12 +108,12 @@ def read_workers(text: str) -> WorkersWanted:
 class _Here:
     """This process alone."""
 
-    def fill(self, table: OpenTable, advance: Advance) -> None:
-        for shard, file in enumerate(table.files):
-            if intact(file):
-                advance(table.size(shard))
+    def fill(self, work: OpenShards, advance: Advance) -> None:
+        for shard, file in enumerate(work.files):
+            if sealed.intact(file):  # a shared store is asked once it is our turn
+                advance(work.size(shard))
             else:
-                table.make(shard, advance)
+                work.make_in_turn(shard, advance)
 
 
 HERE: Worker = _Here()
