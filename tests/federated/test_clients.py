@@ -136,6 +136,27 @@ def test_one_user_in_two_spellings_is_in_two_folders_all_the_same(other: str, tm
         read_clients(tmp_path, read_place)
 
 
+def test_a_link_to_itself_within_a_client_ends_with_no_crash(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", None)
+    write(tmp_path / "two" / "notes.jsonl", None)
+    (tmp_path / "two" / "loop").symlink_to("loop")
+    assert len({record.user for record in read_clients(tmp_path, read_place)}) == 2
+
+
+def test_where_files_have_no_numbers_clients_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "one.jsonl", None)
+    write(tmp_path / "two.jsonl", None, None)
+    stat = Path.stat
+
+    def unnumbered(self: Path, **given: bool) -> os.stat_result:
+        status = list(stat(self, **given))
+        status[1] = 0  # as some network file systems have it
+        return os.stat_result(status)
+
+    monkeypatch.setattr(Path, "stat", unnumbered)
+    assert len({record.user for record in read_clients(tmp_path, read_place)}) == 2
+
+
 def test_two_files_of_one_name_in_two_spellings_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "caf\u00e9.jsonl", None)
     write(tmp_path / "cafe\u0301.jsonl", None)
