@@ -191,6 +191,26 @@ def test_private_evolution_from_end_to_end(base: str, tmp_path: Path) -> None:
     assert {row["topic"] for row in rows} <= {"tea", "toast"}
 
 
+def test_what_was_begun_without_room_for_texts_that_nobody_has_is_gone_on_with(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier version began it: what was spent there must not be lost to a refusal."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    asked = {"mechanism": "private_evolution", "count": 2, "rounds": 1, "variants": 1, "reference_tokens": 600}
+    with monkeypatch.context() as patch:
+        patch.setattr("reticent.synthesis.public_writing.PublicWriter.refuse_no_room", lambda *_, **__: None)
+        patch.setattr("reticent.workflows.synthesize._finish", killed)
+        with pytest.raises(Killed):
+            made(base, tmp_path / "run", **asked)
+    assert made(base, tmp_path / "run", **asked).synthesis_page.exists()
+
+
 @pytest.fixture(scope="module")
 def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return made(base, tmp_path_factory.mktemp("tuned") / "run", mechanism="dp_tune", count=3)
