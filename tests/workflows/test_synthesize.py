@@ -31,6 +31,7 @@ from reticent.synthesis.synthesis_mechanism import MECHANISMS
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.workflows.learned_text import learned_text
 from reticent.workflows.synthesize import SynthesisRecipe, synthesize
 
 MAILS = help_desk(users=40, mails_per_user=2)
@@ -209,6 +210,13 @@ def test_what_was_begun_without_room_for_texts_that_nobody_has_is_gone_on_with(
         with pytest.raises(Killed):
             made(base, tmp_path / "run", **asked)
     assert made(base, tmp_path / "run", **asked).synthesis_page.exists()
+
+
+def test_texts_behind_a_link_are_the_same_texts(predicted: RunFolder, tmp_path: Path) -> None:
+    link = tmp_path / "texts.jsonl"
+    link.symlink_to(predicted.synthetic)
+    assert learned_text(link) == learned_text(predicted.synthetic)
+    assert learned_text(link) is not None
 
 
 @pytest.fixture(scope="module")
