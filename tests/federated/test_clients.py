@@ -214,6 +214,18 @@ def test_a_user_of_a_client_leaves_and_is_counted_before_the_cut(tmp_path: Path)
     assert [record.user for record in read_of(tmp_path, "ana", by_user=True, most=2).records] == ["bea", "ben"]
 
 
+@pytest.mark.parametrize("by_user", [True, False])
+def test_who_has_too_few_records_may_be_named_among_those_who_leave(by_user: bool, tmp_path: Path) -> None:
+    users = {"ana": ("ana", "ana", "bea"), "ben": ("ben", "ben"), "cem": ("cem", "cem")}
+    for name, some in users.items():
+        write(tmp_path / "clients" / f"{name}.jsonl", *some)
+    write(tmp_path / "all.jsonl", *(user for some in users.values() for user in some))
+    place = str(tmp_path / ("all.jsonl" if by_user else "clients"))
+    config = DataConfig(drop_users="bea,ben", min_user_records=2, max_records=3)
+    read = read_clients_of(place, "by-user" if by_user else place, config, unit=None, model="none").records
+    assert [record.user for record in read] == ["ana", "ana", "cem", "cem"][: 3 if by_user else 4]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 def test_a_client_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "one.jsonl", "ana")
