@@ -136,6 +136,27 @@ def test_one_user_in_two_spellings_is_in_two_folders_all_the_same(other: str, tm
         read_clients(tmp_path, read_place)
 
 
+def test_a_link_to_itself_within_a_client_ends_with_no_crash(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", None)
+    write(tmp_path / "two" / "notes.jsonl", None)
+    (tmp_path / "two" / "loop").symlink_to("loop")
+    assert len({record.user for record in read_clients(tmp_path, read_place)}) == 2
+
+
+def test_where_files_have_no_numbers_clients_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "one.jsonl", None)
+    write(tmp_path / "two.jsonl", None, None)
+    stat = Path.stat
+
+    def unnumbered(self: Path, **given: bool) -> os.stat_result:
+        status = list(stat(self, **given))
+        status[1] = 0  # as some network file systems have it
+        return os.stat_result(status)
+
+    monkeypatch.setattr(Path, "stat", unnumbered)
+    assert len({record.user for record in read_clients(tmp_path, read_place)}) == 2
+
+
 def test_two_files_of_one_name_in_two_spellings_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "caf\u00e9.jsonl", None)
     write(tmp_path / "cafe\u0301.jsonl", None)
@@ -191,6 +212,18 @@ def test_a_user_of_a_client_leaves_and_is_counted_before_the_cut(tmp_path: Path)
     with pytest.raises(BadInput, match="Name the client in --drop_users, too: ana"):
         read_of(tmp_path, "ana-user,bea-user", users={"ana": ("ana-user", "bea-user")})
     assert [record.user for record in read_of(tmp_path, "ana", by_user=True, most=2).records] == ["bea", "ben"]
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+def test_who_has_too_few_records_may_be_named_among_those_who_leave(by_user: bool, tmp_path: Path) -> None:
+    users = {"ana": ("ana", "ana", "bea"), "ben": ("ben", "ben"), "cem": ("cem", "cem")}
+    for name, some in users.items():
+        write(tmp_path / "clients" / f"{name}.jsonl", *some)
+    write(tmp_path / "all.jsonl", *(user for some in users.values() for user in some))
+    place = str(tmp_path / ("all.jsonl" if by_user else "clients"))
+    config = DataConfig(drop_users="bea,ben", min_user_records=2, max_records=3)
+    read = read_clients_of(place, "by-user" if by_user else place, config, unit=None, model="none").records
+    assert [record.user for record in read] == ["ana", "ana", "cem", "cem"][: 3 if by_user else 4]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")

@@ -11,6 +11,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from reticent.cli.main import main
 from reticent.core import sealed
@@ -216,6 +217,26 @@ def test_a_bucket_that_was_mistyped_is_not_made(store: Any, monkeypatch: pytest.
         there.offer(tmp_path / "a.parquet")
     assert made == []
     assert list(tmp_path.glob(".probe*")) == []
+
+
+def test_a_folder_is_made_though_a_store_tells_of_it_in_words_of_its_own(tmp_path: Path) -> None:
+    """As stores over FTP, SMB and WebDAV do it, whose errors are no FileNotFoundError."""
+
+    class Strict(LocalFileSystem):  # type: ignore[misc]
+        cachable = False
+
+        def put_file(self, source: str, name: str, **more: Any) -> None:
+            if not Path(name).parent.is_dir():
+                raise OSError("550 Requested action not taken")
+            super().put_file(source, name, **more)
+
+    local, place = tmp_path / "here", tmp_path / "there"
+    path = local / "tables" / "a.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_text("text")
+    sealed.seal(path)
+    SharedStore(address="ftp://there", files=Strict(), place=str(place), local=local).offer(path)
+    assert sorted(kept.name for kept in place.rglob("*.*")) == ["a.parquet", "a.sha256"]
 
 
 def test_a_store_without_the_right_to_remove_is_refused_before_anything_is_sent(

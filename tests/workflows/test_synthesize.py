@@ -31,6 +31,7 @@ from reticent.synthesis.synthesis_mechanism import MECHANISMS
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.workflows.learned_text import learned_text
 from reticent.workflows.synthesize import SynthesisRecipe, synthesize
 
 MAILS = help_desk(users=40, mails_per_user=2)
@@ -189,6 +190,33 @@ def test_private_evolution_from_end_to_end(base: str, tmp_path: Path) -> None:
     rows = _rows(run)
     assert 2 <= len(rows) <= 4
     assert {row["topic"] for row in rows} <= {"tea", "toast"}
+
+
+def test_what_was_begun_without_room_for_texts_that_nobody_has_is_gone_on_with(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier version began it: what was spent there must not be lost to a refusal."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    asked = {"mechanism": "private_evolution", "count": 2, "rounds": 1, "variants": 1, "reference_tokens": 600}
+    with monkeypatch.context() as patch:
+        patch.setattr("reticent.synthesis.public_writing.PublicWriter.refuse_no_room", lambda *_, **__: None)
+        patch.setattr("reticent.workflows.synthesize._finish", killed)
+        with pytest.raises(Killed):
+            made(base, tmp_path / "run", **asked)
+    assert made(base, tmp_path / "run", **asked).synthesis_page.exists()
+
+
+def test_texts_behind_a_link_are_the_same_texts(predicted: RunFolder, tmp_path: Path) -> None:
+    link = tmp_path / "texts.jsonl"
+    link.symlink_to(predicted.synthetic)
+    assert learned_text(link) == learned_text(predicted.synthetic)
+    assert learned_text(link) is not None
 
 
 @pytest.fixture(scope="module")

@@ -100,14 +100,15 @@ class SharedStore:
         return f"{self.place}/{path.absolute().relative_to(self.local).as_posix()}"
 
     def _put(self, part: Path) -> None:
-        """Copy a file; its folder is made where the store says that there is none."""
+        """Copy a file; its folder is made where the store cannot take it, as there may be none."""
         name = self._name(part)
         try:
             self.files.put_file(str(part), name)
-        except FileNotFoundError:
+        except Exception as error:  # stores tell of a missing folder by errors of their own
             if not part.exists():
                 raise
-            self._make_folder(name.rpartition("/")[0])
+            with suppress(*(() if isinstance(error, FileNotFoundError) else (Exception,))):
+                self._make_folder(name.rpartition("/")[0])
             self.files.put_file(str(part), name)
 
     def _make_folder(self, name: str) -> None:

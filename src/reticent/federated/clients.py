@@ -144,10 +144,9 @@ def _refuse_links(folder: Path, places: Sequence[Path]) -> None:
         _refuse_same(folder, homes.setdefault(place.resolve(), place), place)
     for place in places:
         for path in [place, *place.rglob("*")]:
-            if path.is_symlink():
+            if path.is_symlink() and path.exists():  # one that leads nowhere, or to itself, holds nothing
                 _refuse_same(folder, homes.setdefault(path.resolve(), place), place)
-            if path.is_file():
-                about = path.stat()
+            if path.is_file() and (about := path.stat()).st_ino:  # 0 for all, where a file system numbers no files
                 _refuse_same(folder, files.setdefault((about.st_dev, about.st_ino), place), place)
     for home, place in homes.items():
         for around in home.parents:

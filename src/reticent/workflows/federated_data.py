@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.mapped_records import at_places
 from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.federated.clients import BY_USER, name_of, read_clients
-from reticent.workflows.inputs import DataConfig, read_data
+from reticent.workflows.inputs import DataConfig, of_users, read_data
 
 
 class ClientRecords(NamedTuple):
@@ -44,8 +43,7 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
     folder = Path(clients)
     if clients == BY_USER or clients.isdecimal() or not folder.is_dir():
         refuse_prepared(unit, data)
-        whole = replace(config, drop_users="", max_records=None) if config.drop_users else config
-        read = read_data(data, whole, each_alone=private, model=model)
+        read = read_data(data, _whole(config), each_alone=private, model=model)
         return ClientRecords(_left(read.records, config), clients, read.rejects)
     if not Path(data).is_dir() or not folder.samefile(data):
         raise BadInput(
@@ -58,9 +56,10 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
 
     def read_place(place: Path, prefix: str) -> list[Record]:
         refuse_prepared(unit, str(place))
-        part = read_data(str(place), replace(config, drop_users=""), id_prefix=prefix, each_alone=private, model=model)
+        part = read_data(str(place), _whole(config), id_prefix=prefix, each_alone=private, model=model)
         rejects.append(part.rejects)
-        return leave.of_client(place, part.records)
+        leave.meet(part.records, name_of(place))
+        return leave.of_client(place, _chosen(part.records, config, replace(config, drop_users="")))
 
     read_all = read_clients(folder, read_place)
     leave.refuse_nobody()
@@ -68,6 +67,16 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
     if not records:
         raise BadInput(str(folder), "has no client left after --drop_users", "Name fewer.")
     return ClientRecords(records, BY_USER, "".join(rejects))
+
+
+def _whole(config: DataConfig) -> DataConfig:
+    """Settings by which users are met before any is left out, where some are to leave: also who has too few records."""
+    return replace(config, drop_users="", min_user_records=1, max_records=None) if unwanted_in(config) else config
+
+
+def _chosen(records: Sequence[Record], config: DataConfig, by: DataConfig) -> Sequence[Record]:
+    """Those of the records of `_whole` that are read, by settings of users."""
+    return of_users(records, by)[: config.max_records] if unwanted_in(config) else records
 
 
 def unwanted_in(config: DataConfig) -> frozenset[str]:
@@ -87,9 +96,12 @@ class _Leaving:
         self.names = names
         self.met: set[str] = set()
 
+    def meet(self, records: Sequence[Record], *clients: str) -> None:
+        """Take note of who has records, and of clients."""
+        self.met |= {*clients, *(record.user for record in records if record.user)} & self.names
+
     def of_client(self, place: Path, records: Sequence[Record]) -> list[Record]:
         """The records of one client without those of users who leave; all of them where it leaves itself."""
-        self.met |= {name_of(place), *(record.user for record in records if record.user)} & self.names
         remaining = [record for record in records if record.user not in self.names]
         if name_of(place) in self.names:
             return list(records)
@@ -121,9 +133,9 @@ def _left(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
     leave = _Leaving(unwanted_in(config))
     if not leave.names:
         return records
-    leave.met |= {record.user for record in records if record.user} & leave.names
+    leave.meet(records)
     leave.refuse_nobody()
-    places = [place for place, record in enumerate(records) if record.user not in leave.names]
-    if not places:
+    chosen = _chosen(records, config, config)
+    if not chosen:
         raise BadInput("the data", "has no client left after --drop_users", "Name fewer.")
-    return at_places(records, places[: config.max_records])
+    return chosen

@@ -115,7 +115,7 @@ def read_data(
     read_records: Sequence[Record] = held(dataset.records)
     if config.block_words is not None:
         read_records = blocks(read_records, config.block_words, id_prefix=f"{id_prefix}b")
-    records = _of_users(read_records, config)[: config.max_records]
+    records = of_users(read_records, config)[: config.max_records]
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
     return InputRecords(records, rejects)
@@ -188,7 +188,12 @@ def tell_rejects(rejects: str) -> None:
         console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _of_users(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
+def of_users(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
+    """Records without those of users who are left out, by name or for having too few.
+
+    Raises:
+        BadInput: users are to have several records, and there are no users.
+    """
     unwanted = {user.strip() for user in config.drop_users.split(",") if user.strip()}
     remaining = at_places(records, [place for place, record in enumerate(records) if record.user not in unwanted])
     if config.min_user_records <= 1:

@@ -61,12 +61,13 @@ def learned_text(data: str | Path | None) -> LearnedText | None:
     """
     if data is None or not str(data) or not Path(data).is_file():
         return None
-    run = RunFolder(root=Path(data).parent)
+    place = Path(data).resolve()  # behind a link, too
+    run = RunFolder(root=place.parent)
     settings = run.settings("synthesize")
-    if settings is None or Path(data).name != run.synthetic.name:
+    if settings is None or place.name != run.synthetic.name:
         return None
     try:
-        promise, mechanism = read_promise(str(data))
+        promise, mechanism = read_promise(str(place))
     except BadInput:
         promise, mechanism = None, ""
     return LearnedText(

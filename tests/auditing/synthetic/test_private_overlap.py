@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_texts_near_a_record_are_those_of_the_naive_way(seed: int) -> None:
     numbered = [(number, text.split()) for number, text in enumerate(TEXTS)]
     naive = [next((n for n, record in numbered if is_near(text.split(), record)), None) for text in texts]
     assert near_of([[text] for text in texts], numbered) == [number for number in naive if number is not None]
+
+
+def test_runs_that_no_text_has_take_no_memory() -> None:
+    rng = random.Random(2)
+    records = [(number, [f"w{rng.randrange(9000)}" for _ in range(60)]) for number in range(1000)]
+    text = " ".join([*records[7][1][:-1], "other"])
+    tracemalloc.start()
+    try:
+        assert near_of([[text]], records) == [7]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # all runs of all records: 20 million bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_short_texts_that_everybody_writes_are_no_private_data(tmp_path: Path) -> None:

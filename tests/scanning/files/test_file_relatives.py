@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
+import random
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,10 @@ from reticent.scanning.files import (
     safetensors_headers,
     tokenizer_changes,
 )
+from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.pickles import scan_file
 from reticent.scanning.files.symbolic_machine import read_pickle
+from reticent.scanning.files.zip_members import BadZip, TooLarge
 from reticent.scanning.scanner import scanners
 from reticent.scanning.suspect import Suspect
 from reticent.testing.malicious_settings import field, zipped
@@ -204,6 +210,45 @@ def test_zeros_are_passed_over_however_many(tmp_path: Path) -> None:
         place.write_bytes(gzip.compress(b"") + bytes(zeros) + gzip.compress(EVIL))
         file = folder_files.FolderFile(path=place.name, place=place, bytes=place.stat().st_size)
         assert any(row.score >= 1 for row in scan_file(file))
+
+
+def test_many_short_streams_are_not_copied_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    class Counted:
+        def __init__(self) -> None:
+            self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+        def decompress(self, view: memoryview, most: int) -> bytes:
+            given.append(len(view))
+            return self._unpacker.decompress(view, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._unpacker, name)
+
+    monkeypatch.setitem(pickles._UNPACKERS, kinds.GZIP, Counted)
+    streams = (gzip.compress(b"") + b"\0") * 3000 + gzip.compress(EVIL)
+    assert bytes(pickles._streams(memoryview(streams), kinds.GZIP, 1000)) == EVIL
+    assert sum(given) <= 3001 * pickles._PIECE  # all that follows, each time: 90 million
+
+
+@pytest.mark.parametrize(
+    ("kind", "pack"),
+    [
+        (kinds.GZIP, gzip.compress),
+        (kinds.BZIP2, bz2.compress),
+        (kinds.XZ, lzma.compress),
+        (kinds.ZLIB, zlib.compress),
+    ],
+)
+def test_streams_of_many_pieces_are_whole_or_refused(kind: str, pack: Callable[[bytes], bytes]) -> None:
+    content = random.Random(3).randbytes(30_000) + bytes(200_000)
+    packed = pack(content)
+    assert bytes(pickles._streams(memoryview(packed * 2), kind, 2 * len(content))) == content * 2
+    with pytest.raises(TooLarge, match="more than 229,999 bytes"):
+        pickles._streams(memoryview(packed), kind, len(content) - 1)
+    with pytest.raises(BadZip, match="cut"):
+        pickles._streams(memoryview(packed[:-9]), kind, len(content))
 
 
 # ---- tokenizers -----------------------------------------------------------------------------------------------------

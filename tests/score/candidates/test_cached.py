@@ -9,8 +9,8 @@ import pytest
 from reticent.core.record import Record
 from reticent.models.load import load
 from reticent.score.candidates import cached as kept_candidates
-from reticent.score.candidates.cached import make_candidate_scores
-from reticent.score.candidates.masked import MaskedSpan
+from reticent.score.candidates.cached import FoldedPlaces, make_candidate_scores
+from reticent.score.candidates.masked import MaskedSpan, fill
 from reticent.score.candidates.rank import score_candidates
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import ScoredModel
@@ -105,3 +105,29 @@ def test_another_question_is_asked_anew(side, scored, tmp_path):
     make_candidate_scores(side, blanks(4), **ask | {"follow": 1})
     make_candidate_scores(side, blanks(4), **ask, before=True)
     assert scored == [4] * 5
+
+
+def test_places_that_wait_hold_what_their_texts_begin_with_once(side):
+    tokenizer = side.loaded.tokenizer
+    words = tuple(f"word{number}" for number in range(40))
+    text = "the same words before " * 20
+    spans = [
+        MaskedSpan(
+            record=Record(id="r", text=f"{text}{words[0]} and more"),
+            start=len(text),
+            end=len(text) + 5,
+            candidates=some,
+        )
+        for some in (words, words[:1])
+    ]
+    filled = [fill(span, tokenizer, window=60, follow=1) for span in spans]
+    folded = FoldedPlaces(before=True)
+    folded.append(filled)
+    assert len(folded) == 1
+    assert folded[0].before
+    for text, again in zip(filled, folded[0].texts, strict=True):
+        assert (again.start, again.cut) == (text.start, text.cut)
+        assert [(row.dtype, row.tolist()) for row in again.rows] == [(row.dtype, row.tolist()) for row in text.rows]
+    held = [row for text, common in folded._folded[0] for row in (common, *text.rows)]
+    assert all(row.base is None for row in held), "a view holds the whole text"
+    assert sum(map(len, held)) < sum(len(row) for text in filled for row in text.rows) / 3

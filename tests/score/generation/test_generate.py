@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,27 @@ def test_no_prefixes_give_no_texts():
     assert len(found) == 0
     assert found.samples == 0
     assert GREEDY.greedy
+
+
+def test_texts_that_wait_hold_no_second_copy_of_what_stands_before_them(tmp_path, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    class Nobody:
+        def fill(self, work, advance):
+            raise Asked
+
+    side = ScoredModel(
+        loaded=load(str(save_tiny(tmp_path / "tiny")), dtype="float32", device="cpu"), off=False, options=ScoreOptions()
+    )
+    assert side.key
+    texts = [np.full(400, 7, dtype=np.int64) for _ in range(300)]
+    monkeypatch.setattr(module, "worker", Nobody)
+    monkeypatch.setattr(module, "_SHARD_TOKENS", 8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Asked):
+            make_generations(side, texts, max_new_tokens=1, samples=8, scheme=SAMPLED, cache=tmp_path / "cache")
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000  # a list for each text would be 7.7 million bytes
+    finally:
+        tracemalloc.stop()

@@ -115,6 +115,24 @@ def test_killed_it_goes_on_after_the_last_shard(tmp_path, monkeypatch):
     assert len(made) == 4 + 1
 
 
+def test_a_disk_that_is_full_at_the_end_costs_no_shard(tmp_path, monkeypatch):
+    target = load(str(save_tiny(tmp_path / "model")), dtype="float32")
+    records = [Record(id=str(i), text=f"order number {i} of the house") for i in range(4)]
+    ask = {"cache": tmp_path / "cache", "options": ScoreOptions()}
+
+    def full(*given):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inside, "_write", full)
+        with pytest.raises(OSError, match="no space"):
+            cached_internals(target, None, records, **ask)
+    with monkeypatch.context() as patch:
+        patch.setattr(inside.InternalsShards, "make", None)
+        cached_internals(target, None, records, **ask)
+    assert not list((tmp_path / "cache" / "shards").iterdir())
+
+
 def save_tuned(folder, method):
     model = tiny_tuned("llama", method)
     tuned = model if method == "full" else model.eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.core.record import Record
@@ -194,16 +194,21 @@ def near_of(
     >>> near_of([["b b c d e f g h i"], ["a b c d z z g h i"]], [(7, list("abcdefghi"))])
     [7]
     """
+    texts = [[units(_seen(way)) for way in row] for row in rows if letters(row[0]) not in but_for]
+    wanted = {run for ways in texts for words in ways if len(words) >= NEAR_WORDS for run in _runs(words)}
     places: dict[tuple[str, ...], list[int]] = {}
-    for place, (_, record) in enumerate(records):
-        for run in {tuple(record[start : start + _LOOKED_UP]) for start in range(len(record) - _LOOKED_UP + 1)}:
+    for place, (_, record) in enumerate(records if wanted else ()):
+        for run in set(_runs(record)) & wanted:  # all runs of all records would be a hundred times the data
             places.setdefault(run, []).append(place)
     hits = (
-        next((hit for way in row if (hit := _nearest(units(_seen(way)), records, places)) is not None), None)
-        for row in rows
-        if letters(row[0]) not in but_for
+        next((hit for words in ways if (hit := _nearest(words, records, places)) is not None), None) for ways in texts
     )
     return [hit for hit in hits if hit is not None]
+
+
+def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """All runs of a text that records are looked up by."""
+    return (tuple(words[start : start + _LOOKED_UP]) for start in range(len(words) - _LOOKED_UP + 1))
 
 
 def _nearest(
@@ -211,8 +216,8 @@ def _nearest(
 ) -> int | None:
     """The number of a record that a text of these words is but for a few, among those that share most runs with it."""
     shared: Counter[int] = Counter()
-    for start in range(len(words) - _LOOKED_UP + 1) if len(words) >= NEAR_WORDS else ():
-        held = places.get(tuple(words[start : start + _LOOKED_UP]), ())
+    for run in _runs(words) if len(words) >= NEAR_WORDS else ():
+        held = places.get(run, ())
         shared.update(held if len(held) <= _COMMON else ())
     likely = (records[place] for place, _ in shared.most_common(_LIKELY))
     return next((number for number, record in likely if is_near(words, record)), None)

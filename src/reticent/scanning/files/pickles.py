@@ -44,6 +44,8 @@ MOST_DEPTH = 5
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 100
 """A member that is larger unpacked, and shrinks by more, is there to fill a disk."""
 _ENDS = (1 << 16) + 22
+_PIECE, _LARGEST_PIECE = 1 << 12, 1 << 22
+"""Bytes of a compressed stream that are read at a time: at first, and at most."""
 _ZFILE_HEAD = 21
 """Bytes of the mark and the length that the oldest joblib wrote."""
 _OLD_TORCH = ("pickle", "tensors", "storages")
@@ -297,22 +299,40 @@ def _streams(view: memoryview, kind: str, limit: int) -> memoryview:
     parts: list[bytes] = []
     left = limit
     while len(view):
-        unpacker = _UNPACKERS[kind]()
-        parts.append(unpacker.decompress(view, left + 1))
-        left -= len(parts[-1])
+        content, view = _first_stream(view, kind, left)
+        parts.append(content)
+        left -= len(content)
         if left < 0:
             raise TooLarge(f"more than {limit:,} bytes")
-        if not unpacker.eof:
-            raise BadZip("it is cut")
-        view = _behind_zeros(view[len(view) - len(unpacker.unused_data) :])
+        view = _behind_zeros(view)
     return memoryview(b"".join(parts))
+
+
+def _first_stream(view: memoryview, kind: str, limit: int) -> tuple[bytes, memoryview]:
+    """The content of the first stream, of at most a byte more than ``limit``, and what follows it.
+
+    It is read in pieces that grow, as an unpacker copies all that it was given beyond the end: of many short streams
+    that would be all that follows, again and again.
+    """
+    unpacker, size, at, piece = _UNPACKERS[kind](), 0, 0, _PIECE
+    parts: list[bytes] = []
+    while not unpacker.eof and size <= limit:
+        if at == len(view):
+            raise BadZip("it is cut")
+        given = view[at : at + piece]
+        parts.append(unpacker.decompress(given, limit - size + 1))
+        size += len(parts[-1])
+        at += len(given)
+        piece = min(2 * piece, _LARGEST_PIECE)
+    return b"".join(parts), view[at - len(unpacker.unused_data) :]
 
 
 def _behind_zeros(view: memoryview) -> memoryview:
     """The content behind the zeros that fill a block, however many: readers of gzip pass over them."""
-    while len(view) and not any(view[:_ENDS]):
-        view = view[_ENDS:]
-    return view[len(view) - len(bytes(view).lstrip(b"\0")) :] if len(view) and not view[0] else view
+    while len(view) and not any(view[:_PIECE]):
+        view = view[_PIECE:]
+    head = bytes(view[:_PIECE])
+    return view[len(head) - len(head.lstrip(b"\0")) :]
 
 
 def _faint(view: memoryview, kind: str, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:

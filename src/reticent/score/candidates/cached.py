@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ def make_candidate_scores(
     folder = open_cache(Path(cache)) / "candidates"
     tokenizer, window = side.loaded.tokenizer, side.choices.window
     with progress(f"{title} ({side.name})", len(blanks), unit="places") as advance, steady_heap():
-        texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks]
-        parts = [Places(texts=texts[start : start + SHARD], before=before) for start in range(0, len(texts), SHARD)]
-        names = [key_of(VERSION, side.key, before, list(map(_about, part.texts))) for part in parts]
-        files = [folder / f"{name}.parquet" for name in names]
+        parts, files = FoldedPlaces(before=before), []
+        for start in range(0, len(blanks), SHARD):
+            texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks[start : start + SHARD]]
+            parts.append(texts)
+            files.append(folder / f"{key_of(VERSION, side.key, before, list(map(_about, texts)))}.parquet")
         worker().fill(OpenShards(kind=CANDIDATE_SHARDS, sides=(side,), parts=parts, files=files), advance)
     return [scores for file in files for scores in _read(file)]
 
@@ -78,6 +79,39 @@ class Places:
 
     texts: list[FilledSpan]
     before: bool
+
+
+class FoldedPlaces(Sequence[Places]):
+    """Shards of places, of each place what all its texts begin with once: whole texts for each candidate of all places
+    would take a hundred times the memory.
+
+    Args:
+        before: of all of them.
+    """
+
+    def __init__(self, *, before: bool) -> None:
+        self._before = before
+        self._folded: list[list[tuple[FilledSpan, Tokens]]] = []
+
+    def append(self, texts: Sequence[FilledSpan]) -> None:
+        """Put another shard behind the others."""
+        self._folded.append([self._fold(text) for text in texts])
+
+    def __len__(self) -> int:
+        return len(self._folded)
+
+    def __getitem__(self, place: Any) -> Any:
+        """A shard with its texts whole."""
+        texts = [
+            replace(text, rows=tuple(np.concatenate([common, row]) for row in text.rows))
+            for text, common in self._folded[place]
+        ]
+        return Places(texts=texts, before=self._before)
+
+    @staticmethod
+    def _fold(text: FilledSpan) -> tuple[FilledSpan, Tokens]:
+        common = text.common
+        return replace(text, rows=tuple(row[common:].copy() for row in text.rows)), text.rows[0][:common].copy()
 
 
 class CandidateShards:

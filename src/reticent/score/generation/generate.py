@@ -120,8 +120,7 @@ def make_generations(
     lines = make_lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
     folder = open_cache(Path(cache)) / "generations"
     shards = _shards(lines, samples)
-    about = [[[line.prefix.tolist(), line.limit, line.name, line.sample] for line in shard] for shard in shards]
-    names = [key_of(VERSION, side.key, scheme.key, seed, sorted(ends), text) for text in about]
+    names = [key_of(VERSION, side.key, scheme.key, seed, sorted(ends), [*map(_about, shard)]) for shard in shards]
     work = OpenShards(
         kind=GENERATION_SHARDS,
         sides=(side,),
@@ -133,7 +132,11 @@ def make_generations(
     return join_generations([read_generations(file) for file in work.files])
 
 
-@dataclass(frozen=True, kw_only=True)
+def _about(line: Line) -> list[Any]:
+    return [line.prefix.tolist(), line.limit, line.name, line.sample]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Beginnings:
     """All that a shard of texts is made from, the model left out.
 
@@ -147,7 +150,7 @@ class Beginnings:
         ends: tokens that end a text.
     """
 
-    prefixes: list[list[int]]
+    prefixes: Sequence[Sequence[int] | Array]
     limits: list[int]
     names: list[str]
     samples: int
@@ -160,7 +163,7 @@ class Beginnings:
         """Those of ``lines``, the samples of each prefix together."""
         first = lines[::samples]
         return cls(
-            prefixes=[line.prefix.tolist() for line in first],
+            prefixes=[line.prefix for line in first],
             limits=[line.limit for line in first],
             names=[line.name for line in first],
             samples=samples,
@@ -190,7 +193,7 @@ class GenerationShards:
         seal(file)
 
     def pack(self, parts: Sequence[Beginnings]) -> pa.Table:
-        return packed([asdict(part) for part in parts])
+        return packed([asdict(part) | {"prefixes": [[*map(int, ids)] for ids in part.prefixes]} for part in parts])
 
     def unpack(self, table: pa.Table) -> list[Beginnings]:
         return [Beginnings(**part | {"scheme": Scheme(**part["scheme"])}) for part in unpacked(table)]

@@ -129,14 +129,18 @@ def cached_internals(
         if internals is None:
             models = [model for model in (target, reference) if model is not None]
             sides = tuple(ScoredModel(loaded=model, off=False, options=options) for model in models)
-            internals = _made(sides, rows, cache / "shards", about=(*about, *place))
+            internals, shards = _made(sides, rows, cache / "shards", about=(*about, *place))
             _write(path, internals)
             seal(path)
+            for shard in shards:  # once the whole is there: a disk that is full costs no more than the joining
+                drop_shard(shard)
     return internals
 
 
-def _made(sides: tuple[ScoredModel, ...], rows: Sequence[EncodedRecord], folder: Path, about: Any) -> Internals:
-    """As `read_internals`, by whoever works: in lots that are read as they would be among all."""
+def _made(
+    sides: tuple[ScoredModel, ...], rows: Sequence[EncodedRecord], folder: Path, about: Any
+) -> tuple[Internals, Sequence[Path]]:
+    """As `read_internals`, by whoever works, in lots that are read as they would be among all; and the shards of it."""
     model, options = sides[0].loaded.model, sides[0].options
     forward, backward = lots_at_once(rows), whole_batches(model, rows, _LOT_TOKENS)
     lots: list[tuple[str, Any]] = [("forward", lot) for lot in forward] + [("backward", lot) for lot in backward]
@@ -150,9 +154,7 @@ def _made(sides: tuple[ScoredModel, ...], rows: Sequence[EncodedRecord], folder:
     internals = Internals(
         forward=_joined(tables[: len(forward)], forward), backward=gradients.grouped(by_block).columns()
     )
-    for file in work.files:
-        drop_shard(file)
-    return internals
+    return internals, work.files
 
 
 def _kept_or_made(work: OpenShards, shard: int) -> pa.Table:

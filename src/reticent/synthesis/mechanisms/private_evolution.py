@@ -101,7 +101,8 @@ class EvolutionPlan:
 
         spec, loaded, key = self.material.spec, tools.load(), self.material.key
         writer = PublicWriter(loaded=loaded, spec=spec, key=key)
-        writer.refuse_no_room([f"{spec.prompt(turn)}\n" for turn in self._turns], read=spec.reference_tokens)
+        if not tools.store.spent:  # what was begun can be gone on with
+            writer.refuse_no_room([f"{spec.prompt(turn)}\n" for turn in self._turns], read=spec.reference_tokens)
         watch = VoteWatch(std=self.noise, rounds=spec.rounds, key=key)
         private: list[Floats] = []
 
