@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,23 @@ def test_one_that_fails_ends_the_other_with_its_message(
     codes, said = outcome("leader", die)
     assert codes == [-9, 2]
     assert said["said1"].startswith("process 0 of 2: ended without a word")
+
+
+def test_one_that_dies_while_they_meet_is_not_waited_for_all_week(
+    in_ranks: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "JOIN", timedelta(seconds=8))
+    met = torch.distributed.new_group
+
+    def work(rank: int) -> int:
+        torch.distributed.new_group = (lambda *given, **more: die()) if rank else met  # this process is a fork
+        with pytest.raises(BadInput, match="the 2 processes did not find each other"):
+            led("test", lambda: 3, lambda: "done")
+        return 2
+
+    started = time.monotonic()
+    assert in_ranks(work) == [2, -9]
+    assert time.monotonic() - started < 60
 
 
 class LateWords:

@@ -184,7 +184,7 @@ def _join(at: Place) -> Ranks:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a process that goes is told of by us, in one sentence
     import torch
     import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
     from torch.distributed.rendezvous import rendezvous
 
     from reticent.train.ranks import Ranks, open_ranks
@@ -199,7 +199,8 @@ def _join(at: Place) -> Ranks:
         if not dist.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=JOIN)
-        group = dist.new_group(backend="gloo", timeout=WORK)
+        group = dist.new_group(backend="gloo", timeout=JOIN)
+        _set_pg_timeout(WORK, group)  # not before all have met: one that dies here would be waited for as long
     except (RuntimeError, ValueError) as error:
         raise Unusable(
             at.told,
