@@ -15,6 +15,14 @@ import pytest
 from reticent.federated.flower.child_processes import ChildProcesses, below, ends_in_order, running, variables_set
 
 GRANDCHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); time.sleep(60)"
+STARTED = """
+import os, signal, sys, time
+from reticent.federated.flower.launched_programs import _end_with
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+_end_with(os.getppid(), leave=0.2)
+print(os.getpid(), flush=True)
+time.sleep(120)
+"""
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
@@ -36,6 +44,23 @@ def test_children_and_what_they_started_end_and_a_stranger_does_not(tmp_path: Pa
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
+
+
+def test_a_program_that_hears_nothing_ends_after_who_started_it() -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STARTED!r}])"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert starter.stdout is not None
+    number = int(starter.stdout.readline())
+    starter.kill()
+    starter.wait()
+    end = time.monotonic() + 30
+    while number in running() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert number not in running()
+    starter.stdout.close()
 
 
 def test_who_is_below_whom() -> None:

@@ -22,6 +22,8 @@ _SIGN = 240
 """Seconds in which a program has to give a sign of life."""
 _LOOK = 0.5
 """Seconds between two looks at who started this process."""
+_LEAVE = 20
+"""Seconds that a program of Flower's own has to put its things away."""
 _WAITING = ("flwr.supercore.corestate.in_memory_corestate", "flwr.supercore.corestate.sql_corestate")
 
 
@@ -36,21 +38,26 @@ def flower_program(module: str, function: str, parent: int) -> None:
     from flwr.supercore.app_utils import start_parent_process_monitor
 
     start_parent_process_monitor(parent)
+    _end_with(parent, leave=_LEAVE)  # that monitor asks once, and whoever tries a server again and again goes on
     for name in _WAITING:
         vars(import_module(name)).update(HEARTBEAT_DEFAULT_INTERVAL=_SIGN, HEARTBEAT_PATIENCE=1)
     getattr(import_module(module), function)()
 
 
-def _end_with_the_launcher() -> None:
+def _end_with(launcher: int, leave: float = 0) -> None:
     """End when the process that started this one is gone: it would wait for a server that is gone for ever.
 
-    Not by Flower's own monitor, which asks this process to end, as its waiting for a server does not.
+    Not by Flower's own monitor alone, which asks this process to end, as its waiting for a server does not.
+
+    Args:
+        launcher: id of that process.
+        leave: seconds until then.
     """
-    launcher = os.getppid()
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(_LOOK)
+        time.sleep(leave)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -62,7 +69,7 @@ def server_program(module: str, function: str) -> None:
     Args:
         module, function: it takes the path of the plan and Flower's grid.
     """
-    _end_with_the_launcher()
+    _end_with(os.getppid())
     flower_switches.ready()
     from flwr.superlink.cli.flwr_serverapp import flwr_serverapp
 
@@ -79,7 +86,7 @@ def server_program(module: str, function: str) -> None:
 
 def client_program() -> None:
     """Flower's ``flwr-clientapp``, with our app in place of the one that was sent."""
-    _end_with_the_launcher()
+    _end_with(os.getppid())
     flower_switches.ready()
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
