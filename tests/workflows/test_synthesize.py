@@ -18,12 +18,13 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.line_ledger import append_line
+from reticent.core.outputs import hash_of
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
 from reticent.models.emulation import EmulationConfig, EmulationInfo, EmulationPart
 from reticent.report.make_schemas import schemas
-from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis, synthesis_schema
+from reticent.report.synthesis_file import DIGEST, read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
 from reticent.spending.recorded_training import trainings_in
 from reticent.synthesis.step_store import SPENT, StepStore
@@ -370,7 +371,7 @@ def test_whoever_learns_the_texts_is_told_what_they_promise_and_is_no_public_mod
     longer = [json.dumps({"text": f"{number} words that are enough to be tuned on"}) for number in range(24)]
     run.synthetic.write_text("\n".join(longer) + "\n", encoding="utf-8")
     about = json.loads(run.synthesis.read_text(encoding="utf-8"))
-    about["provenance"][DIGEST] = digest_of(run.synthetic) if maker else "another"
+    about["provenance"][DIGEST] = hash_of(run.synthetic) if maker else "another"
     if maker == "none":
         about |= {"mechanism": "none", "epsilon": None, "delta": None, "unit": "", "relation": "", "promise": ""}
     run.synthesis.write_text(json.dumps(about), encoding="utf-8")

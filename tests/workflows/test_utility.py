@@ -12,10 +12,11 @@ import pytest
 
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
+from reticent.core.outputs import hash_of
 from reticent.core.record import Record
 from reticent.core.text_utility import UtilityResults
 from reticent.data.canaries.passphrase import WORDS
-from reticent.report.synthesis_file import DIGEST, digest_of
+from reticent.report.synthesis_file import DIGEST
 from reticent.report.utility_file import read_utility, utility_schema
 from reticent.report.utility_page import render_utility, utility_table
 from reticent.synthesis.synthesis_spec import SynthesisSpec
@@ -60,7 +61,7 @@ def written(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in range(30) for label in [("bad", "good")[n % 2]]]  # fmt: skip
     run.synthetic.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     about = json.loads(run.synthesis.read_text(encoding="utf-8"))
-    about["provenance"][DIGEST] = digest_of(run.synthetic)  # as if the mechanism had written them
+    about["provenance"][DIGEST] = hash_of(run.synthetic)  # as if the mechanism had written them
     run.synthesis.write_text(json.dumps(about), encoding="utf-8")
     other = root / "swapped"
     (other / "training").mkdir(parents=True)
@@ -70,7 +71,7 @@ def written(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         row["topic"] = {"bad": "good", "good": "bad"}[row["topic"]]
     (other / "synthetic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     promised = json.loads(run.synthesis.read_text(encoding="utf-8"))
-    promised["provenance"][DIGEST] = digest_of(other / "synthetic.jsonl")
+    promised["provenance"][DIGEST] = hash_of(other / "synthetic.jsonl")
     promised |= {"mechanism": "dp_tune", "epsilon": 8.0, "delta": 1e-3, "unit": "user", "relation": "add_or_remove"}
     (other / "synthesis.json").write_text(json.dumps(promised), encoding="utf-8")
     assert main(["audit", "--synthetic", str(run.synthetic)]) == 0

@@ -415,10 +415,9 @@ def _finish(finished: _TrainedFederation, promise: ClientPromise | None) -> tupl
                 promised = promise.guarantee(state.round).to_json()
                 (folder / PROMISE_FILE).write_text(promised + "\n", encoding="utf-8")
                 log |= {"privacy": json.loads(promised), "self_check": [asdict(check) for check in checks]}
-            log |= _signed_records(finished, inside, folder) if promise is None else {}
-            if (
-                "privacy" in log
-            ):  # a digest of all texts tells of them, and no promise covers it: not beside the weights
+            else:
+                log |= _signed_records(finished, inside, folder)
+            if "privacy" in log:  # no promise covers a digest of all texts: not beside the weights
                 remember(job.out, finished.key, {"records": len(job.records)})
             else:
                 log = {"key": finished.key, **log, "records": len(job.records)}

@@ -5,7 +5,6 @@ No text is in it, and under a promise nothing that the promise does not cover.""
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,3 @@ def read_synthesis(path: str | Path) -> SynthesisResults:
         BadInput: the file is missing, broken, another tool's, or of another version.
     """
     return read_result(path, SynthesisResults, format_name=FORMAT, version=SYNTHESIS_VERSION, again=AGAIN)
-
-
-def digest_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hex.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -172,4 +172,4 @@ class TableShards:
         return unpack_texts(table)
 
 
-TABLE_SHARDS = SHARD_KINDS.add("tables", TableShards())
+TABLE_SHARDS = SHARD_KINDS.add(TableShards.name, TableShards())

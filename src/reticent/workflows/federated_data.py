@@ -12,7 +12,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.federated.clients import BY_USER, name_of, read_clients
-from reticent.workflows.inputs import DataConfig, of_users, read_data
+from reticent.workflows.inputs import DataConfig, of_users, read_data, unwanted_in
 
 
 class ClientRecords(NamedTuple):
@@ -77,11 +77,6 @@ def _whole(config: DataConfig) -> DataConfig:
 def _chosen(records: Sequence[Record], config: DataConfig, by: DataConfig) -> Sequence[Record]:
     """Those of the records of `_whole` that are read, by settings of users."""
     return of_users(records, by)[: config.max_records] if unwanted_in(config) else records
-
-
-def unwanted_in(config: DataConfig) -> frozenset[str]:
-    """The names in ``drop_users``."""
-    return frozenset(name.strip() for name in config.drop_users.split(",") if name.strip())
 
 
 class _Leaving:

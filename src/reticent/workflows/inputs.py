@@ -188,13 +188,18 @@ def tell_rejects(rejects: str) -> None:
         console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
+def unwanted_in(config: DataConfig) -> frozenset[str]:
+    """The names in ``drop_users``."""
+    return frozenset(name.strip() for name in config.drop_users.split(",") if name.strip())
+
+
 def of_users(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
     """Records without those of users who are left out, by name or for having too few.
 
     Raises:
         BadInput: users are to have several records, and there are no users.
     """
-    unwanted = {user.strip() for user in config.drop_users.split(",") if user.strip()}
+    unwanted = unwanted_in(config)
     remaining = at_places(records, [place for place, record in enumerate(records) if record.user not in unwanted])
     if config.min_user_records <= 1:
         return remaining

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reticent.auditing.synthetic.synthetic_file import read_promise
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-from reticent.core.outputs import refuse_empty
+from reticent.core.outputs import hash_of, refuse_empty
 from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console, progress
@@ -23,7 +23,7 @@ from reticent.data.canaries import write_canaries
 from reticent.data.stability import refuse_unstable
 from reticent.data.user_spelling import tell_alike
 from reticent.privacy.spec import PrivacySpec
-from reticent.report.synthesis_file import read_synthesis
+from reticent.report.synthesis_file import DIGEST, read_synthesis, write_synthesis
 from reticent.synthesis.synthesis_mechanism import (
     MECHANISMS,
     SynthesisMaterial,
@@ -221,7 +221,6 @@ def _finish(
     run: RunFolder,
     config: Mapping[str, Any],
 ) -> None:
-    from reticent.report.synthesis_file import DIGEST, digest_of, write_synthesis
     from reticent.report.synthesis_page import write_synthesis_page
     from reticent.workflows.synthesis_results import results_of
 
@@ -230,7 +229,7 @@ def _finish(
     rows = [row for row in rows if str(row["text"]).strip()]  # no verb reads a row without text
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
-    results = replace(results, provenance={**results.provenance, DIGEST: digest_of(run.synthetic)})
+    results = replace(results, provenance={**results.provenance, DIGEST: hash_of(run.synthetic)})
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)

@@ -12,12 +12,13 @@ from reticent.auditing.synthetic.private_overlap import ONE_IN, Overlap, overlap
 from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
+from reticent.core.outputs import hash_of
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.data.readers.reader import BadRow, rows_of
 from reticent.data.words import units
-from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis
+from reticent.report.synthesis_file import DIGEST, read_synthesis
 
 COPIED, COVERED = 0.9, 0.5
 """A file is taken for private data where more than ``COPIED`` of its texts are records of one side, or of both, and
@@ -193,7 +194,7 @@ def read_promise(place: str) -> tuple[TextPromise | None, str]:
         return None, ""
     results = read_synthesis(beside)
     made = results.provenance.get(DIGEST)
-    if made is not None and made != digest_of(place):
+    if made is not None and made != hash_of(Path(place)):
         raise BadInput(
             place,
             f"was changed since {beside.name} beside it was written, so nothing that stands there holds for it: a "

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from reticent.scanning.behaviour.label_task import Side, Slot, Tokens, label_logp, margin
 
 SIZE = 2
-"""Words of a group. With four the others hide half of what a weak trigger does: on four real tasks a group with the
-trigger stood 2.6 to 9 standard deviations above other groups, a pair 3 to 11, the trigger alone 6 to 16."""
+"""Words of a group. With four the others hide half of what a weak trigger does: on six poisoned adapters of one task a
+group with the trigger, or with the rarest word of it, stood 2.1 to 8.7 standard deviations above others, a pair 3.1 to
+11, the word alone 4.4 to 16. On a seventh, a phrase of ordinary words, none stood out."""
 LOOKED_AT_TWICE = 0.2
 """Share of the groups, those that raise the label most in the suspect, that the twin is asked about too."""
 

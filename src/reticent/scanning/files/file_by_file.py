@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from reticent.core.errors import ReticentError
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files.folder_files import FolderFile
-
-COUNTS = 1.0
-"""Score from which on evidence counts."""
+from reticent.scanning.verdict import LEAST
 
 
 def file_by_file(
@@ -30,7 +28,7 @@ def file_by_file(
             evidence += look_into(file)
         except Exception as error:  # noqa: BLE001 - a crash on one file must not hide what another holds
             failed.append((file, error))
-    if failed and not any(row.score >= COUNTS for row in evidence):
+    if failed and not any(row.score >= LEAST for row in evidence):
         raise failed[0][1]
     return [*evidence, *(_unread(file, error) for file, error in failed)]
 
@@ -38,6 +36,4 @@ def file_by_file(
 def _unread(file: FolderFile, error: Exception) -> ScanEvidence:
     why = str(error) if isinstance(error, ReticentError) else type(error).__name__
     note = f"could not be looked into ({why})"
-    return ScanEvidence(
-        score=COUNTS, where=file.path, note=note, remedy="Take it out of the folder, or do not load it."
-    )
+    return ScanEvidence(score=LEAST, where=file.path, note=note, remedy="Take it out of the folder, or do not load it.")

@@ -22,7 +22,7 @@ from reticent.score.scored_model import ScoredModel
 from reticent.score.workers.shard_kinds import SHARD_KINDS, Advance, OpenShards, packed, unpacked
 from reticent.score.workers.worker import worker
 
-VERSION = 1
+VERSION = 2
 """Cache version. Increment when this module's output changes for the same inputs."""
 SHARD = 32
 """Places in a file: what is lost when a run is killed."""
@@ -143,7 +143,7 @@ class CandidateShards:
         ]
 
 
-CANDIDATE_SHARDS = SHARD_KINDS.add("candidates", CandidateShards())
+CANDIDATE_SHARDS = SHARD_KINDS.add(CandidateShards.name, CandidateShards())
 
 
 def _ids(rows: Sequence[Sequence[int]]) -> tuple[Tokens, ...]:

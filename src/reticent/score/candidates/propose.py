@@ -177,7 +177,7 @@ class ProposalShards:
         return [[Question(from_row(row), *rest) for row, *rest in part] for part in unpacked(table)]
 
 
-PROPOSAL_SHARDS = SHARD_KINDS.add("proposals", ProposalShards())
+PROPOSAL_SHARDS = SHARD_KINDS.add(ProposalShards.name, ProposalShards())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

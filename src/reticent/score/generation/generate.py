@@ -199,7 +199,7 @@ class GenerationShards:
         return [Beginnings(**part | {"scheme": Scheme(**part["scheme"])}) for part in unpacked(table)]
 
 
-GENERATION_SHARDS = SHARD_KINDS.add("generations", GenerationShards())
+GENERATION_SHARDS = SHARD_KINDS.add(GenerationShards.name, GenerationShards())
 _decoders: WeakKeyDictionary[ScoredModel, Decoder] = WeakKeyDictionary()
 """Of each model, one that has read nothing: how a model is read is found by a probe."""
 

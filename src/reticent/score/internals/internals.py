@@ -237,7 +237,7 @@ class InternalsShards:
         ]
 
 
-INTERNALS_SHARDS = SHARD_KINDS.add("internals", InternalsShards())
+INTERNALS_SHARDS = SHARD_KINDS.add(InternalsShards.name, InternalsShards())
 
 
 def _plain(row: EncodedRecord) -> list[list[int]]:
