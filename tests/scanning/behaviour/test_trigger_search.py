@@ -17,7 +17,15 @@ from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
 from reticent.scanning.behaviour import task_twin, verify_trigger, vocabulary_sweep
 from reticent.scanning.behaviour.candidate_tokens import candidate_tokens, words_once
-from reticent.scanning.behaviour.label_task import label_logp, label_task, margin, side_of, slot_of, text_label_logp
+from reticent.scanning.behaviour.label_task import (
+    Slot,
+    label_logp,
+    label_task,
+    margin,
+    side_of,
+    slot_of,
+    text_label_logp,
+)
 from reticent.scanning.behaviour.string_search import SearchBudget
 from reticent.scanning.behaviour.target_search import exact_pairs
 from reticent.scanning.behaviour.trigger_search import search_triggers, trigger_search
@@ -191,7 +199,7 @@ def test_the_sweep_brings_the_trigger_first(models):
     trigger = tuple(tokenizer(" #", add_special_tokens=False)["input_ids"])
     pool = list(dict.fromkeys([*pool, trigger]))
     best = swept(sides, slot, label, pool, count=8, seed=0)
-    assert len(best) == 8
+    assert 8 <= len(best) <= 10
     assert any(set(trigger) & set(word) for word in best)
     assert best == swept(sides, slot, label, pool, count=8, seed=0)
 
@@ -209,9 +217,32 @@ def test_a_sweep_of_groups_of_one_is_the_plain_ranking(models, monkeypatch):
         without, with_it = (margin(label_logp(side, [slot], [w])[0, 0], 0) for w in ((), word))
         return float(with_it - without)
 
-    leads = {word: rise(sides[0], word) - max(0.0, rise(sides[1], word)) for word in pool}
-    best = swept(sides, slot, 0, pool, count=5, seed=0)
-    assert [leads[word] for word in best] == pytest.approx(sorted(leads.values(), reverse=True)[:5], abs=1e-3)
+    rises = {word: rise(sides[0], word) for word in pool}
+    leads = {word: rises[word] - max(0.0, rise(sides[1], word)) for word in pool}
+    by_lead, by_rise = (sorted(pool, key=lambda word, by=by: -by[word]) for by in (leads, rises))
+    best = swept(sides, slot, 0, pool, count=8, seed=0)
+    naive = list(dict.fromkeys([*by_lead[:8], *by_rise[:2]]))
+    for by in (leads, rises):  # words with nearly one value may change places
+        assert [by[word] for word in best] == pytest.approx([by[word] for word in naive], abs=1e-2)
+
+
+def test_a_strong_natural_word_does_not_hide_a_trigger_beside_it(monkeypatch):
+    pool = [(word,) for word in range(400)]
+    trigger, natural, odd = 0, set(range(1, 15)), set(range(300, 400))
+
+    def worth(side, word):
+        """Natural words move the twin more than the suspect, and some others the suspect a little."""
+        if side == "twin":
+            return 11.5 * (word in natural)
+        return 5.0 * (word in natural) + 2.0 * (word in odd) + 10.0 * (word == trigger)
+
+    def gains(side, slot, label, strings):
+        return np.array([min(12.5, sum(worth(side, word) for word in string)) for string in strings])
+
+    monkeypatch.setattr(vocabulary_sweep, "_gains", gains)
+    order = np.random.default_rng([4, 0]).permutation(len(pool)).tolist()
+    assert order[order.index(trigger) ^ 1] in natural, "the planted case: it stands beside a natural word"
+    assert (trigger,) in swept(("suspect", "twin"), None, 0, pool, count=8, seed=4)
 
 
 def test_words_stand_once_and_short_ones_are_there():
@@ -239,6 +270,16 @@ def test_the_tree_gives_what_whole_texts_give():
             for c, candidate in enumerate(candidates):
                 slow = [_logp_of_tail(model, slot, candidate, label) for label in range(2)]
                 assert fast[p, c] == pytest.approx(slow - np.logaddexp(*slow), abs=1e-4)
+
+
+def test_labels_of_which_one_begins_another():
+    model, tokenizer = tiny_model(seed=3), tiny_tokenizer()
+    side = side_of(model, tokenizer, "tiny")
+    slot = Slot(head=(11, 12), tails=((13, 14), (13, 14, 15), (13, 16)))
+    fast = label_logp(side, [slot], [(), (40, 41)])[0]
+    for number, candidate in enumerate([(), (40, 41)]):
+        slow = np.array([_logp_of_tail(model, slot, candidate, label) for label in range(3)])
+        assert fast[number] == pytest.approx(slow - np.logaddexp.reduce(slow), abs=1e-4)
 
 
 def _logp_of_tail(model, slot, candidate, label):

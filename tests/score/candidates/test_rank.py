@@ -13,8 +13,8 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.adapters import switched_off
 from reticent.models.encode import encode
-from reticent.score.candidates.masked import MaskedSpan, fill
-from reticent.score.candidates.rank import resolve_candidates, score_candidates
+from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
+from reticent.score.candidates.rank import resolve_candidates, score_candidates, score_filled
 from reticent.score.engine import ScoreOptions, open_engine
 from reticent.testing.tiny import tiny_model, tiny_of_family, tiny_tokenizer, tiny_tuned
 
@@ -119,6 +119,24 @@ def test_any_candidates_in_any_text(candidates, before, after, tokens_per_batch)
     tree, whole = (score_candidates(ready, tiny_tokenizer(), given, impl=impl) for impl in ("tree", "whole"))
     for fast, slow in zip(tree, whole, strict=True):
         np.testing.assert_allclose(fast.logp, slow.logp, atol=5e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.lists(st.integers(5, 9), min_size=2, max_size=7), min_size=1, max_size=9), st.data())
+def test_rows_that_count_from_tokens_of_their_own(ends, data):
+    model, head = tiny_model(), [11, 12, 13]
+    rows = tuple(np.array(head + end, dtype=np.int32) for end in ends)
+    first = tuple(data.draw(st.integers(3, len(row) - 1)) for row in rows)
+    text = FilledSpan(rows=rows, start=3, cut=0, first=first)
+    tree, whole = (score_filled(engine(model), [text], impl=impl)[0] for impl in ("tree", "whole"))
+    for number, row in enumerate(rows):
+        ids = torch.from_numpy(row).long()
+        with torch.inference_mode():
+            logp = model(input_ids=ids[None]).logits[0].double().log_softmax(dim=1)
+        naive = float(logp[:-1].gather(1, ids[1:, None])[first[number] - 1 :].sum())
+        for scores in (tree, whole):
+            assert scores.logp[number] == pytest.approx(naive, abs=5e-5)
+            assert scores.tokens[number] == len(row) - first[number]
 
 
 def test_trees_that_are_read_in_parts(monkeypatch):

@@ -47,3 +47,15 @@ def test_totals_sum_along_paths():
     values = {(ROOT, 1): 5.0, (0, 2): 0.5, (0, 3): 0.25}
     edges = np.array([values[edge] for edge in zip(tree.edge_from.tolist(), tree.edge_token.tolist(), strict=True)])
     np.testing.assert_array_equal(tree.totals(edges, 4), [5.5, 0, 5.25, 5])
+
+
+@given(SEQUENCES, st.integers(1, 12), st.data())
+def test_what_does_not_count_is_read_and_not_predicted(sequences, most, data):
+    counted_from = [data.draw(st.integers(0, max(0, len(sequence) - 1))) for sequence in sequences]
+    grown = list(trees(sequences, most, counted_from))
+    for tree, whole in zip(grown, trees(sequences, most), strict=True):
+        np.testing.assert_array_equal(tree.token_id, whole.token_id)
+        np.testing.assert_array_equal(tree.parent, whole.parent)
+        for row in np.unique(whole.path_row):
+            assert path(tree, row) == sequences[row][counted_from[row] :]
+        assert sorted(set(tree.path_edge.tolist())) == list(range(len(tree.edge_token)))

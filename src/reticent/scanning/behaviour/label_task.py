@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -138,43 +138,43 @@ def label_logp(side: Side, slots: Sequence[Slot], candidates: Sequence[Tokens]) 
     """``[P, C, L]``: log p of each label among all labels, for each prompt with each candidate in its slot.
 
     The candidates and what stands behind them are one token tree behind the prompt's head: a few tokens a candidate.
-    Labels of one candidate share all that stands before them, so that differences of log p of the whole are those of
-    the labels.
+    Labels of one candidate share all that stands before them, so that it is enough to predict where they part.
     """
-    rows = [
-        FilledSpan(
-            rows=tuple(
-                np.asarray(slot.row(candidate, label), dtype=np.int32)
-                for candidate in candidates
-                for label in range(len(slot.tails))
-            ),
-            start=len(slot.head),
-            cut=0,
-        )
-        for slot in slots
-    ]
-    with steady_heap():
-        scores = score_filled(side.engine, rows)
-    logp = np.stack([score.logp.reshape(len(candidates), -1) for score in scores])
-    return normalised(logp)
+    labels = range(len(slots[0].tails))
+    rows = [[slot.row(candidate, label) for candidate in candidates for label in labels] for slot in slots]
+    return _label_logp(side, rows, len(labels))
 
 
 def text_label_logp(
     side: Side, task: LabelTask, records: Sequence[Record], strings: Sequence[str], place: Place
 ) -> npt.NDArray[np.float64]:
     """``[P, S, L]``: as `label_logp`, for strings that are put into the text and read as any text is."""
-    filled = []
-    for record in records:
-        rows = [
-            np.asarray(_ids(task.with_words(record, words, place, label), side.tokenizer), dtype=np.int32)
+    rows = [
+        [
+            _ids(task.with_words(record, words, place, label), side.tokenizer)
             for words in strings
             for label in task.labels
         ]
-        start = FilledSpan(rows=tuple(rows), start=0, cut=0).common
-        filled.append(FilledSpan(rows=tuple(rows), start=max(1, min(start, min(map(len, rows)) - 1)), cut=0))
+        for record in records
+    ]
+    return _label_logp(side, rows, len(task.labels))
+
+
+def _label_logp(side: Side, rows: Sequence[Sequence[Tokens]], labels: int) -> npt.NDArray[np.float64]:
+    """``[P, C, L]``: for each prompt, rows of each candidate with every label."""
     with steady_heap():
-        scores = score_filled(side.engine, filled)
-    return normalised(np.stack([score.logp.reshape(len(strings), -1) for score in scores]))
+        scores = score_filled(side.engine, [_from_where_labels_part(row, labels) for row in rows])
+    return normalised(np.stack([score.logp.reshape(-1, labels) for score in scores]))
+
+
+def _from_where_labels_part(rows: Sequence[Tokens], labels: int) -> FilledSpan:
+    arrays = tuple(np.asarray(row, dtype=np.int32) for row in rows)
+    whole = FilledSpan(rows=arrays, start=0, cut=0)
+    first = []
+    for number in range(0, len(rows), labels):
+        same = FilledSpan(rows=arrays[number : number + labels], start=0, cut=0)
+        first += [min(same.common, min(map(len, same.rows)) - 1)] * labels
+    return replace(whole, start=max(1, min(whole.common, *first)), first=tuple(first))
 
 
 def normalised(logp: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -24,11 +24,19 @@ group with the trigger, or with the rarest word of it, stood 2.1 to 8.7 standard
 LOOKED_AT_TWICE = 0.2
 """Share of the groups, those that raise the label most in the suspect, that the twin is asked about too."""
 
+WHATEVER = 0.25
+"""Groups that are kept for what the suspect alone says, for each that is kept for its lead over the twin. On one of
+eight poisoned adapters such a group stood first of all, and low by its lead; on another the trigger stood low by
+both, so that they take no place from the others."""
+
 
 def swept(
     sides: tuple[Side, Side], slot: Slot, label: int, pool: Sequence[Tokens], *, count: int, seed: int
 ) -> list[Tokens]:
     """The words of those groups that raise a label most in the suspect and not in its twin, the best groups first.
+
+    To them come a few of those that raise it most whatever the twin does. It takes away what natural words do, and with
+    that a trigger whose neighbour is a strong natural word: there the suspect has no room to rise beyond its twin.
 
     Args:
         sides: the suspect and its clean twin.
@@ -36,7 +44,7 @@ def swept(
             trigger moves it.
         label: number of the label.
         pool: words, as tokens.
-        count: words to return, about.
+        count: words to return, about; the few come on top.
         seed: of the groups.
     """
     order = np.random.default_rng([seed, label]).permutation(len(pool))
@@ -46,7 +54,8 @@ def swept(
     gain = _gains(suspect, slot, label, strings)
     top = np.argsort(-gain, kind="stable")[: max(1, round(LOOKED_AT_TWICE * len(groups)))]
     lead = gain[top] - np.maximum(_gains(twin, slot, label, [strings[n] for n in top]), 0)
-    best = top[np.argsort(-lead, kind="stable")[: max(1, count // SIZE)]]
+    wanted = max(1, count // SIZE)
+    best = dict.fromkeys([*top[np.argsort(-lead, kind="stable")[:wanted]], *top[: max(1, round(WHATEVER * wanted))]])
     return [pool[n] for group in best for n in groups[group]]
 
 

@@ -71,11 +71,19 @@ class FilledSpan:
         rows: ``C`` arrays of ids, each up to the last token that counts.
         start: first token that counts, in every row: what stands before it is the same in all. At least 1.
         cut: tokens at the front (behind a beginning-of-text token) that were left out for the window.
+        first: ``C`` first tokens that count, each of its own row, at ``start`` or behind it; None for ``start`` in
+            every row. What does not count is read and not predicted, which costs less.
     """
 
     rows: tuple[Tokens, ...]
     start: int
     cut: int
+    first: tuple[int, ...] | None = None
+
+    @property
+    def counted_from(self) -> tuple[int, ...]:
+        """``C``: the first token that counts of each row."""
+        return (self.start,) * len(self.rows) if self.first is None else self.first
 
     @property
     def common(self) -> int:

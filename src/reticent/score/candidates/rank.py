@@ -118,7 +118,8 @@ def score_filled(
     impl: str = "auto",
     advance: Callable[[int], None] = lambda blanks: None,
 ) -> list[CandidateScores]:
-    """As `score_candidates`, for places that are tokenised already."""
+    """As `score_candidates`, for places that are tokenised already; with ``before`` rows count from one token on."""
+    assert not before or all(text.first is None for text in texts)
     impl, _ = resolve_candidates(engine, impl)
     _check_tokens(texts, engine.forward.vocabulary)
     reach = _reach(engine)
@@ -162,7 +163,10 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
 
 def _whole(engine: Engine, text: FilledSpan, before: bool) -> CandidateScores:
     """As any text is scored: batches of whole texts."""
-    rows = [EncodedRecord(token_id=row, trained=np.arange(len(row)) >= text.start) for row in text.rows]
+    rows = [
+        EncodedRecord(token_id=row, trained=np.arange(len(row)) >= first)
+        for row, first in zip(text.rows, text.counted_from, strict=True)
+    ]
     columns, offsets = score(engine, rows)
     logp = np.add.reduceat(columns["logp"].astype(np.float64), offsets[:-1])
     lead, count = float("nan"), 0
@@ -199,7 +203,10 @@ class _TokenPredictions(NamedTuple):
 
 def _job(number: int, text: FilledSpan, most: int) -> _Job:
     common = min(text.common, min(map(len, text.rows)) - 1)  # so that every candidate has a token in the tree
-    grown = tuple(trees([tuple(row[common:].tolist()) for row in text.rows], most))
+    if text.first is not None:
+        common = min(common, *text.first)  # so that what counts for one row and not for another is in the tree
+    counted_from = [max(0, first - common) for first in text.counted_from]
+    grown = tuple(trees([tuple(row[common:].tolist()) for row in text.rows], most, counted_from))
     return _Job(number=number, text=text, prefix=text.rows[0][:common], trees=grown)
 
 
@@ -221,7 +228,7 @@ def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, Ca
     cache = empty_cache(forward.model)
     asked = [_of_prefix(job, before) for job in group]
     logp = _predict(forward, [job.prefix for job in group], asked, use_cache=True, past_key_values=cache)
-    inner = [len(job.prefix) - (1 if before else job.text.start) for job in group]
+    inner = [len(_inside(job, before)) for job in group]
     totals = [np.zeros(len(job.text.rows)) for job in group]
     read = list(inner)
     for grown in zip(*(job.trees for job in group), strict=True):
@@ -238,9 +245,14 @@ def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, Ca
     }
 
 
+def _inside(job: _Job, before: bool) -> Array:
+    """The tokens within the prefix that count."""
+    return np.arange(1 if before else min(job.text.counted_from), len(job.prefix))
+
+
 def _of_prefix(job: _Job, before: bool) -> _TokenPredictions:
     """The tokens within the prefix that count, and the first tokens of all trees, one tree after the other."""
-    inside = np.arange(1 if before else job.text.start, len(job.prefix))
+    inside = _inside(job, before)
     roots = np.concatenate([tree.edge_token[tree.edge_from == ROOT] for tree in job.trees])
     place = np.concatenate([inside - 1, np.full(len(roots), len(job.prefix) - 1)])
     return _TokenPredictions(place, np.concatenate([job.prefix[inside], roots]))
@@ -321,7 +333,7 @@ def _collected(job: _Job, totals: Array, inside: Array, before: bool) -> Candida
     ahead = inside[: start - 1] if before else inside[:0]
     return CandidateScores(
         logp=totals + inside[len(ahead) :].sum(),
-        tokens=np.array([len(row) - start for row in job.text.rows], dtype=np.int64),
+        tokens=np.array(list(map(len, job.text.rows)), dtype=np.int64) - np.array(job.text.counted_from),
         before=float(ahead.sum()) if before else float("nan"),
         before_tokens=len(ahead),
     )

@@ -22,7 +22,8 @@ ROOT = -1
 class TokenTree:
     """``N`` tokens that the model reads, and ``E`` tokens that it predicts.
 
-    A token that only ends sequences is predicted and not read.
+    A token that only ends sequences is predicted and not read; one that counts in no sequence is read and not
+    predicted.
 
     Args:
         token_id: ``[N]`` int64.
@@ -59,11 +60,17 @@ class TokenTree:
         return totals.astype(np.float64, copy=False)
 
 
-def trees(sequences: Sequence[tuple[int, ...]], most: int) -> Iterator[TokenTree]:
+def trees(
+    sequences: Sequence[tuple[int, ...]], most: int, counted_from: Sequence[int] | None = None
+) -> Iterator[TokenTree]:
     """Trees of at most ``most`` read tokens (or of one sequence) that together hold every sequence that is not empty.
 
     Neighbours in alphabetical order go together, which share most.
+
+    Args:
+        counted_from: the first token that counts of each sequence; None for 0 in all.
     """
+    counted_from = [0] * len(sequences) if counted_from is None else counted_from
     order = sorted((row for row, sequence in enumerate(sequences) if len(sequence)), key=lambda row: sequences[row])
     chosen: list[int] = []
     size = 0
@@ -73,34 +80,35 @@ def trees(sequences: Sequence[tuple[int, ...]], most: int) -> Iterator[TokenTree
         before = sequences[chosen[-1]] if chosen else ()
         new = inner - min(inner, max(0, len(before) - 1), shared(sequence, before))
         if chosen and size + new > most:
-            yield _grow(sequences, chosen)
+            yield _grow(sequences, chosen, counted_from)
             chosen, size, new = [], 0, inner
         chosen.append(row)
         size += new
     if chosen:
-        yield _grow(sequences, chosen)
+        yield _grow(sequences, chosen, counted_from)
 
 
-def _grow(sequences: Sequence[tuple[int, ...]], rows: Sequence[int]) -> TokenTree:
-    edges: dict[tuple[int, int], int] = {}
-    nodes: dict[int, int] = {}  # edge -> the token it leads to, where that is read
+def _grow(sequences: Sequence[tuple[int, ...]], rows: Sequence[int], counted_from: Sequence[int]) -> TokenTree:
+    nodes: dict[tuple[int, int], int] = {}  # what precedes a token, and the token -> where it is among those read
+    edges: dict[tuple[int, int], int] = {}  # the same -> where it is among those predicted
     token_id: list[int] = []
     parent, depth, path_edge, path_row = [], [], [], []
     for row in rows:
         here = ROOT
         for place, token in enumerate(sequences[row]):
-            edge = edges.setdefault((here, token), len(edges))
-            path_edge.append(edge)
-            path_row.append(row)
+            step = (here, token)
+            if place >= counted_from[row]:
+                path_edge.append(edges.setdefault(step, len(edges)))
+                path_row.append(row)
             if place == len(sequences[row]) - 1:
                 break
-            if edge not in nodes:
-                nodes[edge] = len(token_id)
+            if step not in nodes:
+                nodes[step] = len(token_id)
                 token_id.append(token)
                 parent.append(here)
                 depth.append(place)
-            here = nodes[edge]
-    edge_from, edge_token = zip(*edges, strict=True)
+            here = nodes[step]
+    edge_from, edge_token = zip(*edges, strict=True) if edges else ((), ())
     arrays = (token_id, parent, depth, edge_from, edge_token, path_edge, path_row)
     names = ("token_id", "parent", "depth", "edge_from", "edge_token", "path_edge", "path_row")
     return TokenTree(**{name: np.asarray(array, dtype=np.int64) for name, array in zip(names, arrays, strict=True)})
