@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.train.leading import led
 from reticent.workflows.inputs import write_rejects
-from reticent.workflows.learned_text import learned_text
+from reticent.workflows.learned_text import LearnedText, learned_text
 from reticent.workflows.recipe import TuneRecipe as TuneRecipe
 from reticent.workflows.training_rows import TrainingRows, training_rows
 
@@ -106,23 +106,23 @@ def tune(
         texts = learned_text((inputs or {}).get("the data"))
         if texts is not None:
             console.print(texts.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        _tune(records, base, run, made, title=title, rejects=rejects, targets=targets)
-        if texts is not None:
-            write_manifest(run.manifest, texts=asdict(texts))
+        _tune(records, base, run, made, title=title, beside=_Beside(rejects=rejects, targets=targets, texts=texts))
         return run
 
     return led("reticent.tune", lambda: (fingerprint(records), base, str(out), title, made), lead)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """What is kept beside the training: rows that were skipped, secrets to try for, whose the texts are."""
+
+    rejects: str
+    targets: Sequence[Secret]
+    texts: LearnedText | None
+
+
 def _tune(
-    records: Sequence[Record],
-    base: str,
-    run: RunFolder,
-    recipe: TuneRecipe,
-    *,
-    title: str,
-    rejects: str,
-    targets: Sequence[Secret],
+    records: Sequence[Record], base: str, run: RunFolder, recipe: TuneRecipe, *, title: str, beside: _Beside
 ) -> None:
     """``tune``, with settings that go together and a folder that may be written to."""
     named = _named(base, run)
@@ -142,8 +142,8 @@ def _tune(
         )
         with run.kept_if(lambda: _begun(run)):
             run.claim("tune", config)
-            write_rejects(run, rejects)
-            _write(material, run, targets)
+            write_rejects(run, beside.rejects)
+            _write(material, run, beside.targets)
             _train(base, material, run, recipe, config["data"])
         about = {"title": title or run.root.name, "base": named, "max_tokens": recipe.training.max_tokens}
         about |= {**recipe.on_record, "finished": now(), **_as_it_ran(run)}
@@ -151,7 +151,8 @@ def _tune(
             about["redteam"] = {"the base": marker["kind"]}
         if run.promise.exists():
             about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
-        write_manifest(run.manifest, tune=about, environment=environment())
+        learned = {} if beside.texts is None else {"texts": asdict(beside.texts)}
+        write_manifest(run.manifest, tune=about, environment=environment(), **learned)
 
 
 def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Secret]) -> None:
