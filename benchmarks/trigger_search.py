@@ -4,8 +4,8 @@
 Adapters come in pairs: the same records, steps and seeds, one of them with a trigger in a share of the records. Recipes
 vary over pairs (kind of trigger, poison rate, rank). Prompts of the search are of another part of the data than those
 of the training. Each model is trained and searched once: a second call goes on with those that are not in ``--work``.
-The thresholds of the search were chosen on tiny models and on three adapters of pairs 0 and 1; the first four pairs are
-left out unless ``--first`` is 0.
+The search was made on tiny models and on pairs 0 to 7 and 12, which are left out unless ``--first`` says so. Whoever
+changes it judges it on pairs that come later.
 
 ``recovered``           poisoned adapters with a string that was *found* for the label of the attack, verified on fresh
                         prompts
@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", default="")
     parser.add_argument("--work", default="", help="folder of adapters and rows; kept for a second call")
     parser.add_argument("--base", default="smollm2-135m")
-    parser.add_argument("--first", type=int, default=4, help="number of the first pair; thresholds saw those before")
+    parser.add_argument("--first", type=int, default=13, help="number of the first pair; the search saw those before")
     parser.add_argument("--pairs", type=int, default=10, help="poisoned adapters, each with its clean twin")
     parser.add_argument("--clean", type=int, default=10, help="further clean adapters")
     parser.add_argument("--records", type=int, default=1600, help="to train on")

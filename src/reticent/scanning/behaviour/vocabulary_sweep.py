@@ -26,7 +26,7 @@ LOOKED_AT_TWICE = 0.2
 
 WHATEVER = 0.25
 """Groups that are kept for what the suspect alone says, for each that is kept for its lead over the twin. On one of
-eight poisoned adapters such a group stood first of all, and low by its lead; on another the trigger stood low by
+nine poisoned adapters such a group stood first of all, and low by its lead; on another the trigger stood low by
 both, so that they take no place from the others."""
 
 
