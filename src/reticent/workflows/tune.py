@@ -114,7 +114,7 @@ def tune(
 
 @dataclass(frozen=True, kw_only=True)
 class _Beside:
-    """What is kept beside the training: rows that were skipped, secrets to try for, whose the texts are."""
+    """Kept beside the training: rows that were skipped, secrets to try for, whose the texts are."""
 
     rejects: str
     targets: Sequence[Secret]
