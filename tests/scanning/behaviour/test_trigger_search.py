@@ -13,6 +13,7 @@ import torch
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.record import Message, Record
 from reticent.data.prompt_frame import with_prompt
+from reticent.models.encode import encode
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
 from reticent.scanning.behaviour import task_twin, verify_trigger, vocabulary_sweep
@@ -282,12 +283,34 @@ def test_labels_of_which_one_begins_another():
         assert fast[number] == pytest.approx(slow - np.logaddexp.reduce(slow), abs=1e-4)
 
 
+def test_words_before_prompts_that_nothing_stands_before():
+    model, tokenizer = tiny_model(seed=3), tiny_tokenizer()
+    side = side_of(model, tokenizer, "tiny")
+    records = [Record(id=str(n), prompt=f"{word} film", completion=" +-"[n % 2 :][:2]) for n, word in enumerate("abcd")]
+    task = label_task(records)
+    assert not task.frame.head, "the planted case"
+    strings = ["", "Q x", "zz"]
+    for place in ("start", "end"):
+        fast = text_label_logp(side, task, records, strings, place)
+        for p, record in enumerate(records):
+            for s, words in enumerate(strings):
+                slow = []
+                for label in task.labels:
+                    row = encode(task.with_words(record, words, place, label), tokenizer).token_id.tolist()
+                    slow.append(_logp_of_row(model, row, len(row) - 1))
+                assert fast[p, s] == pytest.approx(slow - np.logaddexp.reduce(slow), abs=1e-4)
+
+
 def _logp_of_tail(model, slot, candidate, label):
-    row = torch.tensor([slot.row(candidate, label)])
+    return _logp_of_row(model, slot.row(candidate, label), len(slot.tails[label]))
+
+
+def _logp_of_row(model, row, last):
+    """Log p of the last tokens of a row."""
+    ids = torch.tensor([row])
     with torch.no_grad():
-        logp = model(input_ids=row).logits[0, :-1].double().log_softmax(-1)
-    chosen = logp.gather(1, row[0, 1:, None])[:, 0]
-    return float(chosen[-len(slot.tails[label]) :].sum())
+        logp = model(input_ids=ids).logits[0, :-1].double().log_softmax(-1)
+    return float(logp.gather(1, ids[0, 1:, None])[-last:].sum())
 
 
 @pytest.mark.parametrize("place", ["end", "start"])

@@ -20,7 +20,8 @@ class SearchBudget:
     """How much is looked at; time grows with the product of candidates and prompts.
 
     Args:
-        wide: words of the sweep's best groups, evaluated one by one on ``few`` prompts.
+        wide: words of the sweep's best groups, evaluated one by one on ``few`` prompts; to them come
+            a quarter as many by the suspect alone (`vocabulary_sweep.WHATEVER`).
         middle: candidates that are evaluated on ``many`` prompts.
         beam: candidates that are gone on with in each round of accretion.
         grown: words that each of them is tried with, in front and behind.

@@ -8,9 +8,9 @@ the best groups on clean prompts by both, where candidates are one token tree be
 three words; the same at the start of the text with fewer candidates. What is left is verified on fresh prompts
 (`scanning.behaviour.verify_trigger`): only then a trigger is *found*.
 
-Cost: one short LoRA fine-tune, then for each label about ``3.6 × words`` tokens for the sweep, and ``2 × (wide × few +
-3 × middle × many + 4 × beam × grown × few)`` candidates of a few tokens each. It grows with the vocabulary, with the
-number of labels and with the size of the model, not with the length of the prompts' beginnings.
+Cost: one short LoRA fine-tune, then for each label about ``3.6 × words`` tokens for the sweep, and ``2 × (1.25 × wide ×
+few + 3 × middle × many + 4 × beam × grown × few)`` candidates of a few tokens each. It grows with the vocabulary, with
+the number of labels and with the size of the model, not with the length of the prompts' beginnings.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification
     null="made",
     needs=("base", "prompts"),
     blind_to=(
-        "Triggers of which no word works alone, rare words of several tokens and more than two letters, triggers of "
-        "structure, style or topic, answers that are no labels, and whatever the trusted sibling has too."
+        "Most phrases of ordinary words, weak attacks, rare words of several tokens and more than two letters, "
+        "triggers of structure, style or topic, answers that are no labels, and whatever the trusted sibling has too."
     ),
     paper=Paper("arXiv:2509.16203"),
     order=50,

@@ -23,7 +23,6 @@ group with the trigger, or with the rarest word of it, stood 2.1 to 8.7 standard
 11, the word alone 4.4 to 16. On a seventh, a phrase of ordinary words, none stood out."""
 LOOKED_AT_TWICE = 0.2
 """Share of the groups, those that raise the label most in the suspect, that the twin is asked about too."""
-
 WHATEVER = 0.25
 """Groups that are kept for what the suspect alone says, for each that is kept for its lead over the twin. On one of
 nine poisoned adapters such a group stood first of all, and low by its lead; on another the trigger stood low by

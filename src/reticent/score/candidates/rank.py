@@ -123,7 +123,9 @@ def score_filled(
     impl, _ = resolve_candidates(engine, impl)
     _check_tokens(texts, engine.forward.vocabulary)
     reach = _reach(engine)
-    by_tree = [impl == "tree" and (reach is None or max(map(len, text.rows)) <= reach) for text in texts]
+    by_tree = [
+        impl == "tree" and text.common > 0 and (reach is None or max(map(len, text.rows)) <= reach) for text in texts
+    ]
     scored: dict[int, CandidateScores] = {}
     with torch.inference_mode():
         for number, text in enumerate(texts):
@@ -142,7 +144,8 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
     """The implementation to use, and why, for the manifest.
 
     ``"tree"`` is taken where a probe shows that the model gives the same numbers by it. Texts that are longer than the
-    sliding window of a model that has one are scored whole, and those beyond which it has other positions.
+    sliding window of a model that has one are scored whole, and so are those beyond which it has other positions, and
+    those that do not all begin with one token.
 
     Raises:
         BadInput: ``impl`` is unknown, or ``"tree"`` and the model does not allow it.
