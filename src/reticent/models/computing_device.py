@@ -88,3 +88,12 @@ def _direct(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
             yield module, name, weight
+
+
+def own_thread_pool() -> None:
+    """Make torch's pool of threads, for a process that was forked from one that had computed already.
+
+    Its first use there replaces the parent's pool, and several threads that use it first (as transformers reads
+    weights) end in torch's ``Invalid thread pool!``. Call it where only one thread runs.
+    """
+    torch.set_num_threads(torch.get_num_threads())

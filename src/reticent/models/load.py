@@ -23,7 +23,7 @@ from reticent.core.processes import place
 from reticent.core.redteam_marker import tell_marker
 from reticent.models import adapters
 from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
-from reticent.models.computing_device import lies_elsewhere, stand_ins
+from reticent.models.computing_device import lies_elsewhere, own_thread_pool, stand_ins
 from reticent.models.device_map import DeviceMap, drop_with, without_remarks
 from reticent.models.emulated import EmulatedModel
 from reticent.models.emulation import EmulationInfo, read_emulation
@@ -380,6 +380,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str, placing: Pla
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         _check_config(source, config)
         placed = {} if placing is None else placing(config, DTYPES[dtype])
+        own_thread_pool()
         with without_remarks():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
