@@ -136,11 +136,15 @@ def put_back(model: Any, arrays: dict[str, torch.Tensor]) -> None:
 
 
 def take_step(model: Any, optimizer: torch.optim.Optimizer, texts: Sequence[list[int]]) -> None:
-    """One step on the mean loss of some texts and the end behind each; each by itself, so that nothing is padded."""
+    """One step on the mean loss of some texts and the end behind each, each text weighing the same."""
     optimizer.zero_grad(set_to_none=True)
-    for text in texts:
-        tokens = torch.tensor([[*text, model.config.eos_token_id]])
-        (model(input_ids=tokens, labels=tokens).loss / len(texts)).backward()
+    end = model.config.eos_token_id
+    rows = [torch.tensor([*text, end]) for text in texts]
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=end)
+    predicted = torch.arange(1, tokens.shape[1]) < torch.tensor([[len(row)] for row in rows])
+    logits = model(input_ids=tokens).logits[:, :-1]  # what is padded stands behind, so no token sees it
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    ((losses.view_as(predicted) * predicted).sum(1) / predicted.sum(1)).mean().backward()
     optimizer.step()
 
 
