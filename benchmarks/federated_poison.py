@@ -115,6 +115,7 @@ def job_of(given: argparse.Namespace, records: list[Record], base: str, cell: Ce
         clients_per_round=given.clients_per_round,
         local_steps=given.local_steps,
         local_batch_size=given.batch_size,
+        local_learning_rate=given.local_learning_rate,
         aggregation="mean" if private else cell.rule,
         aggregation_params=params,
         max_tokens=given.tokens,
@@ -222,6 +223,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clients_per_round", type=int, default=20)
     parser.add_argument("--local_steps", type=int, default=4)
     parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--local_learning_rate", type=float, help="left out, the method's own")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--words", default="cf", help="of the trigger")
     parser.add_argument("--bound", type=float, default=0.3, help="of norm_bound, and clip norm of the promise")
