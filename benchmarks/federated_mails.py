@@ -15,8 +15,9 @@ that all are held against the same senders that took no part.
 ==============  =====================================================================================================
 
 Of each row: ``loss_change``, nats a token on unseen senders, less that of the base (mean over senders, below 0 is
-better, t interval over senders); AUC of records and of senders with their intervals, by the strongest of the attacks;
-the promise; seconds. Runs are folders in ``--work`` and rows are files there: a second call goes on where it was.
+better, t interval over senders, the first ``--unseen`` texts of each); AUC of records and of senders with their
+intervals, by the strongest of the attacks; the promise; seconds. Runs are folders in ``--work`` and rows are files
+there: a second call goes on where it was.
 
     OMP_NUM_THREADS=2 python benchmarks/federated_mails.py --data ../shared/data --work runs/mails \
         --json benchmarks/results/federated_mails.json
@@ -134,21 +135,22 @@ def trained(given: argparse.Namespace, records: list[Record], base: str, cell: t
     return tune(records, base=base, out=out, split_config=coins(seed), tune_config=config)
 
 
-def losses(model: str, base: str, run: RunFolder, most: int) -> dict[str, float]:
-    """Nats a token of each sender who took no part, in rows of at most ``most`` tokens."""
+def losses(given: argparse.Namespace, model: str, base: str, run: RunFolder) -> dict[str, float]:
+    """Nats a token of each sender who took no part, over a few rows of at most ``tokens`` tokens."""
     loaded = load(model, base=base, dtype="float32") if model != base else load(base, dtype="float32")
     membership = read_membership(run.membership)
     unseen = {str(i) for i in membership.record_id[~membership.user_member]}
     by_sender: dict[str, list[Any]] = {}
     for record in read_records(run.records):
-        if record.id in unseen and record.user is not None:
-            row = encode(record, loaded.tokenizer, max_tokens=most)
-            if row.predicted:
-                by_sender.setdefault(record.user, []).append(row)
+        rows = by_sender.setdefault(record.user, []) if record.id in unseen and record.user is not None else None
+        if rows is not None and len(rows) < given.unseen:
+            row = encode(record, loaded.tokenizer, max_tokens=given.tokens)
+            rows += [row] if row.predicted else []
     pad = loaded.tokenizer.pad_token_id or 0
     return {
         sender: held_out_loss(loaded.model, rows=rows, size=8, pad=pad, bfloat16=False)
         for sender, rows in sorted(by_sender.items())
+        if rows
     }
 
 
@@ -157,8 +159,8 @@ def outcome(given: argparse.Namespace, records: list[Record], base: str, cell: t
     began = time.perf_counter()
     run = trained(given, records, base, cell)
     seconds = time.perf_counter() - began
-    before = stage(given.work, f"base-{cell[2]}", lambda: losses(base, base, run, given.tokens))
-    after = losses(str(run.model), base, run, given.tokens)
+    before = stage(given.work, f"base-{cell[2]}", lambda: losses(given, base, base, run))
+    after = losses(given, str(run.model), base, run)
     senders = sorted(set(before) & set(after))
     apart = difference_of_means(
         [after[sender] for sender in senders], [before[sender] for sender in senders], senders, senders
@@ -259,7 +261,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--delta", type=float, default=1e-3, help="of the promise to clients")
     parser.add_argument("--clip_norm", type=float, default=0.1)
-    parser.add_argument("--attacks", default="standard")
+    parser.add_argument("--unseen", type=int, default=6, help="texts of each unseen sender, for the loss")
+    parser.add_argument("--attacks", default="loss,ref_ratio,ez_mia")
     return parser.parse_args()
 
 
