@@ -18,6 +18,8 @@ def test_help_lists_every_verb_with_a_line(capsys):
     page = capsys.readouterr().out
     for verb in ("attacks", "audit", "demo", "env", "fetch-model", "gate", "ls", "report", "tune", "view"):
         assert verb in page
+    assert ">>>" not in page
+    assert page.index("options:") < 300, "the verbs are what is looked for"
 
 
 @pytest.mark.parametrize(

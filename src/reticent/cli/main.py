@@ -222,9 +222,8 @@ def _parser(verbs: dict[str, Verb], chosen: str | None, *, exits: bool = True) -
     Args:
         exits: end the process over what cannot be parsed, instead of raising ``ArgumentError``.
     """
-    parser = ArgumentParser(
-        prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=exits
-    )
+    about = f"{(reticent.__doc__ or '').splitlines()[0]} Begin with: reticent demo"
+    parser = ArgumentParser(prog="reticent", description=about, version=reticent.__version__, exit_on_error=exits)
     subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
     for name, verb in verbs.items():
         doc = inspect.getdoc(verb) or ""
