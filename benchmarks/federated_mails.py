@@ -19,11 +19,11 @@ better, t interval over senders, the first ``--unseen`` texts of each); AUC of r
 intervals, by the strongest of the attacks; the promise; seconds. Runs are folders in ``--work`` and rows are files
 there: a second call goes on where it was.
 
-    OMP_NUM_THREADS=2 python benchmarks/federated_mails.py --data ../shared/data --work runs/mails \
-        --json benchmarks/results/federated_mails.json
-    OMP_NUM_THREADS=2 python benchmarks/federated_mails.py --made_up 4000 --rounds 30 --clients_per_round 200 \
-        --methods lora --treatments federated,client,flower --delta 1e-5 --seeds 0 --work runs/desk \
-        --json benchmarks/results/federated_desk.json
+    OMP_NUM_THREADS=1 python benchmarks/federated_mails.py --data ../shared/data --local_steps 2 --batch_size 4 \
+        --work runs/mails --json benchmarks/results/federated_mails.json
+    OMP_NUM_THREADS=1 python benchmarks/federated_mails.py --made_up 4000 --least 4 --tokens 32 \
+        --clients_per_round 200 --local_steps 1 --batch_size 4 --methods lora --treatments client,federated,flower \
+        --delta 1e-5 --seeds 0 --unseen 1 --work runs/desk --json benchmarks/results/federated_desk.json
     python benchmarks/federated_mails.py --tiny --work /tmp/mails --json /tmp/mails.json
 """
 
