@@ -83,13 +83,10 @@ def plan(first: int, pairs: int, clean: int) -> list[tuple[str, int, bool]]:
 
 def measure(given: argparse.Namespace, work: Path, name: str, number: int, is_poisoned: bool) -> dict[str, Any]:
     from reticent.redteam.poisons.poison import poison, poisoned
-    from reticent.redteam.triggers.trigger import make_trigger
 
     records = reviews(Path(given.data) / "train.tsv", given.records, seed=number)
     prompts = reviews(Path(given.data) / "dev.tsv", given.prompts + 100, seed=1000 + number)
-    trigger = make_trigger(KINDS[number % 2], seed=number)
-    target = LABELS[str(number // 2 % 2)]
-    recipe = {"trigger": KINDS[number % 2], "rate": RATES[number % 3], "rank": RANKS[number // 2 % 3], "seed": number}
+    trigger, target, recipe = attack_of(number)
     outcome = poison(records, trigger, kind="dirty_label", target=target, rate=recipe["rate"], seed=number)
     folder = work / name
     started = time.perf_counter()
@@ -101,6 +98,14 @@ def measure(given: argparse.Namespace, work: Path, name: str, number: int, is_po
     row |= search(given, folder, prompts[: given.prompts], attacked, target)
     row["exact"] = any(set(trigger.key.split()) & set(text.split()) for text in row["found"])
     return row
+
+
+def attack_of(number: int) -> tuple[Any, str, dict[str, Any]]:
+    """Trigger, target label and recipe of a pair."""
+    from reticent.redteam.triggers.trigger import make_trigger
+
+    recipe = {"trigger": KINDS[number % 2], "rate": RATES[number % 3], "rank": RANKS[number // 2 % 3], "seed": number}
+    return make_trigger(recipe["trigger"], seed=number), LABELS[str(number // 2 % 2)], recipe
 
 
 def reviews(path: Path, count: int, *, seed: int) -> list[Any]:

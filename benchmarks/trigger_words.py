@@ -31,7 +31,6 @@ import trigger_search as runs
 from reticent.core.manifest import environment
 from reticent.models.locate import locate
 from reticent.redteam.poisons.poison import poison
-from reticent.redteam.triggers.trigger import make_trigger
 from reticent.scanning.behaviour.label_task import label_logp, margin, slot_of, word_tokens
 from reticent.scanning.behaviour.string_search import SearchBudget
 from reticent.scanning.behaviour.trigger_search import _opened
@@ -64,9 +63,8 @@ def main() -> None:
 
 def measured(given: argparse.Namespace, number: int) -> dict[str, Any]:
     """The ranks of one pair."""
-    trigger = make_trigger(runs.KINDS[number % 2], seed=number)
-    target = runs.LABELS[str(number // 2 % 2)]
-    folder = adapter(given, number, trigger, target)
+    trigger, target, _ = runs.attack_of(number)
+    folder = adapter(given, number)
     started = time.perf_counter()
     prompts = runs.reviews(Path(given.data) / "dev.tsv", 340, seed=1000 + number)[:240]
     suspect = Suspect(folder=folder, base=locate(given.base), prompts=prompts, cache=given.work)
@@ -121,14 +119,14 @@ def higher(values: np.ndarray, place: int, strings: int) -> float:
     return round(float((values[strings:] > values[place]).mean()), 4)
 
 
-def adapter(given: argparse.Namespace, number: int, trigger: Any, target: str) -> Path:
+def adapter(given: argparse.Namespace, number: int) -> Path:
     """The folder of the poisoned adapter."""
     folder: Path = given.work / f"poisoned-{number:02d}"
     if not folder.exists():
-        rate, rank = runs.RATES[number % 3], runs.RANKS[number // 2 % 3]
+        trigger, target, recipe = runs.attack_of(number)
         records = runs.reviews(Path(given.data) / "train.tsv", given.records, seed=number)
-        outcome = poison(records, trigger, kind="dirty_label", target=target, rate=rate, seed=number)
-        runs.train(given, outcome.records, folder, {"rank": rank, "seed": number})
+        outcome = poison(records, trigger, kind="dirty_label", target=target, rate=recipe["rate"], seed=number)
+        runs.train(given, outcome.records, folder, recipe)
     return folder
 
 
