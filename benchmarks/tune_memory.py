@@ -2,9 +2,9 @@
 """Memory of tuning: what a base in 16 bits saves, and how far the forecast is from what is measured.
 
 A small Llama in bfloat16 is tuned for two steps, each case in a process of its own. Measured is the peak of the memory
-that no file lies behind (``RssAnon``) and of what is mapped of the files of weights, looked at every 10 ms, above that
-after the imports. Blocks are mapped one by one (``MALLOC_MMAP_THRESHOLD_``): else the allocator of the C library keeps
-what was let go of, and its habits are measured.
+that no file lies behind (``RssAnon``) and of what is mapped of the files of weights, looked at every 10 ms, above the
+peak of a model of next to nothing (about 10 MB: objects of Python, buffers of libraries). Blocks are mapped one by one
+(``MALLOC_MMAP_THRESHOLD_``): else the allocator of the C library keeps what was let go of, and its habits are measured.
 
 ================================  ====================================================================================
 ``lora_bf16_base_over_fp32_base``  peak of LoRA on a base held in bfloat16 over that on one in float32, of a base of 167
@@ -51,6 +51,8 @@ FEW_BITS: dict[str, dict[str, Any]] = {"lora on 4 bits": {"method": "lora", "loa
 LARGE = {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 12, "num_attention_heads": 8}
 SHARED = {"hidden_size": 640, "intermediate_size": 1728, "num_hidden_layers": 10, "num_attention_heads": 8}
 SHARED_TOKENS, SHARED_VOCABULARY = 32, 2000
+NOTHING = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+NOTHING_VOCABULARY, NOTHING_TOKENS = 400, 8
 SIZE = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
 
 
@@ -79,7 +81,13 @@ def forecast(base: str, case: dict[str, Any], rows: int = ROWS, tokens: int = TO
 
 
 def measured(base: str, case: dict[str, Any], rows: int = ROWS, tokens: int = TOKENS, processes: int = 1) -> int:
-    """Bytes at the peak, in a process of its own, or of the largest of several."""
+    """Bytes at the peak, in a process of its own, or of the largest of several, above those of next to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        nothing = save_base(Path(folder) / "nothing", NOTHING, NOTHING_VOCABULARY)
+        return _peak(base, case, rows, tokens, processes) - _peak(nothing, case, processes, NOTHING_TOKENS, processes)
+
+
+def _peak(base: str, case: dict[str, Any], rows: int, tokens: int, processes: int) -> int:
     case = case | ({"strategy": "fsdp"} if processes > 1 else {})
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     command = [__file__, "--base", base, "--case", json.dumps(case), "--rows", str(rows), "--tokens", str(tokens)]
@@ -137,7 +145,7 @@ def _tune_here(base: str, case: dict[str, Any], rows: int, tokens: int) -> int:
             peak = max(peak, _resident())
             time.sleep(0.01)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     with tempfile.TemporaryDirectory() as folder:
         led("the benchmark", lambda: config, lambda: tune(base, texts, Path(folder) / "out", config))
