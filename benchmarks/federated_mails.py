@@ -17,7 +17,7 @@ that all are held against the same senders that took no part.
 Of each row: ``loss_change``, nats a token on unseen senders, less that of the base (mean over senders, below 0 is
 better, t interval over senders, the first ``--unseen`` texts of each); AUC of records and of senders with their
 intervals, by the strongest of the attacks; the promise; seconds. Runs are folders in ``--work`` and rows are files
-there: a second call goes on where it was.
+there: a second call goes on where it was, and the file of results holds the rows of all calls.
 
     OMP_NUM_THREADS=1 python benchmarks/federated_mails.py --data ../shared/data --local_steps 2 --batch_size 4 \
         --work runs/mails --json benchmarks/results/federated_mails.json
@@ -222,16 +222,24 @@ def rows(given: argparse.Namespace, records: list[Record], base: str) -> list[di
             continue
         made.append(row)
         print(f"{number} of {len(cells)}: {line(row)}", file=sys.stderr, flush=True)
-        write(given, made, records)
+        write(given, records)
     return made
 
 
-def write(given: argparse.Namespace, made: list[dict[str, Any]], records: list[Record]) -> None:
-    """What is there so far."""
-    settings = {name: value for name, value in vars(given).items() if not isinstance(value, Path)}
+def settings_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What all rows of a work folder share; more rows may be asked for later."""
+    free = ("methods", "treatments", "seeds")
+    return {name: value for name, value in vars(given).items() if not isinstance(value, Path) and name not in free}
+
+
+def write(given: argparse.Namespace, records: list[Record]) -> None:
+    """All rows of the work folder so far, those of earlier calls too."""
+    names = ("-".join(map(str, cell)) for cell in itertools.product(METHODS, TREATMENTS, range(100)))
+    paths = (given.work / "stages" / f"{name}.json" for name in names)
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
     report = {
         "environment": environment(),
-        "settings": settings,
+        "settings": settings_of(given),
         "records": len(records),
         "senders": len({record.user for record in records}),
         "seconds": round(sum(row["seconds"] for row in made), 1),
@@ -277,15 +285,13 @@ def main() -> None:
             save_tiny(Path(base))
     else:
         base = str(locate(given.base))
-    settings = {name: value for name, value in vars(given).items() if not isinstance(value, Path)}
-    free = ("methods", "treatments", "seeds")  # more rows may be asked for later
-    fixed = {name: value for name, value in settings.items() if name not in free}
-    if stage(given.work, "settings", lambda: fixed) != fixed:
+    settings = settings_of(given)
+    if stage(given.work, "settings", lambda: settings) != settings:
         raise SystemExit(f"{given.work} holds rows of other settings: give another --work")
     records = mails(given)
     print(f"{len(records)} texts of {len({r.user for r in records})} senders", file=sys.stderr)
     made = rows(given, records, base)
-    write(given, made, records)
+    write(given, records)
     print(f"{sum(row['seconds'] for row in made):.0f} s for {len(made)} rows", file=sys.stderr)
 
 

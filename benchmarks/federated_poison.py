@@ -213,7 +213,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--tiny", action="store_true", help="a tiny base and few cells: a minute, to try it out")
     parser.add_argument("--rules", default=",".join(RULES))
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.01, 0.05, 0.1], help="of poisoned clients")
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.01, 0.05, 0.1], help="of poisoned clients")
     parser.add_argument("--boosts", nargs="+", type=float, default=[1.0, 10.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--records", type=int, default=2000)
