@@ -46,7 +46,7 @@ from reticent.attacks.federated.inversion_measures import (
     token_recall,
 )
 from reticent.attacks.federated.moved_rows import moved_rows
-from reticent.attacks.federated.token_order import BeamSettings, PrefixReading, ordered_sentences
+from reticent.attacks.federated.token_order import BeamSettings, PrefixReader, ordered_sentences
 from reticent.attacks.federated.update_span import (
     RowSpan,
     normalised,
@@ -211,18 +211,31 @@ class Attacker:
         span, guesses = self._span(arrays, 1), set()
         for length in sorted({len(text) for text in texts}):
             count = sum(len(text) == length for text in texts)
-            found = ordered_sentences(
-                tokens, lambda prefixes: self._read(prefixes, span), length=length, settings=self.settings
-            )
+            found = ordered_sentences(tokens, self._reader(span), length=length, settings=self.settings)
             guesses |= {guess.tokens for guess in found[:count]}
         return guesses
 
-    def _read(self, prefixes: np.ndarray, span: RowSpan) -> PrefixReading:
-        with torch.inference_mode():
-            result = self.model(input_ids=torch.from_numpy(prefixes), output_hidden_states=True)
-        hidden = self._normalised(result.hidden_states[1][:, -1].numpy(), 1)
-        distance = span_distances(hidden, span) if len(span.directions) else np.zeros(len(prefixes))
-        return PrefixReading(result.logits[:, -1].log_softmax(-1).double().numpy(), distance)
+    def _reader(self, span: RowSpan) -> PrefixReader:
+        @torch.inference_mode()
+        def logp(prefixes: np.ndarray) -> np.ndarray:
+            logits = self.model(input_ids=torch.from_numpy(prefixes), logits_to_keep=1).logits[:, -1]
+            return logits.log_softmax(-1).double().numpy()
+
+        def distance(prefixes: np.ndarray) -> np.ndarray:
+            return span_distances(self._normalised(self._behind_first(prefixes), 1), span)
+
+        return PrefixReader(logp=logp, distance=distance if len(span.directions) else None)
+
+    @torch.inference_mode()
+    def _behind_first(self, prefixes: np.ndarray) -> np.ndarray:
+        """``[B, D]``: hidden states of last tokens behind layer 0. Layer 1 runs too: a norm follows the last."""
+        layers = self.core.layers
+        self.core.layers = layers[:2]
+        try:
+            result = self.core(input_ids=torch.from_numpy(prefixes), output_hidden_states=True, use_cache=False)
+        finally:
+            self.core.layers = layers
+        return result.hidden_states[1][:, -1].numpy()
 
     def _span(self, arrays: dict[str, np.ndarray], number: int) -> RowSpan:
         chosen = [

@@ -18,7 +18,7 @@ from reticent.attacks.federated.inversion_measures import (
     token_recall,
 )
 from reticent.attacks.federated.moved_rows import moved_rows
-from reticent.attacks.federated.token_order import BeamSettings, PrefixReading, ordered_sentences
+from reticent.attacks.federated.token_order import BeamSettings, PrefixReader, ordered_sentences
 from reticent.attacks.federated.update_span import (
     normalised,
     row_span,
@@ -208,7 +208,7 @@ def test_full_tuning_shows_the_span_too():
 def chain(vocabulary=8, seed=0):
     """A made-up language: each token's successors by a table, and no deeper layer."""
     table = np.log(np.random.default_rng(seed).dirichlet(np.full(vocabulary, 0.3), size=vocabulary) + 1e-9)
-    return table, lambda prefixes: PrefixReading(table[prefixes[:, -1]], np.zeros(len(prefixes)))
+    return table, PrefixReader(logp=lambda prefixes: table[prefixes[:, -1]])
 
 
 def naive_best(ids, table, length, fresh):
@@ -222,12 +222,12 @@ def naive_best(ids, table, length, fresh):
 
 def test_a_wide_beam_finds_what_looking_at_all_finds():
     for seed in range(5):
-        table, read = chain(seed=seed)
+        table, reader = chain(seed=seed)
         ids = [1, 3, 4, 6]
         settings = BeamSettings(width=256, tried=4, fresh=seed / 2)
-        best = ordered_sentences(np.array(ids), read, length=4, settings=settings)[0]
+        best = ordered_sentences(np.array(ids), reader, length=4, settings=settings)[0]
         assert best.tokens == naive_best(ids, table, 4, seed / 2)
-        started = ordered_sentences(np.array(ids), read, length=4, start=(2,), settings=settings)
+        started = ordered_sentences(np.array(ids), reader, length=4, start=(2,), settings=settings)
         assert started[0].tokens[0] == 2
         assert [sentence.score for sentence in started] == sorted((s.score for s in started), reverse=True)
 
@@ -242,23 +242,28 @@ def test_the_span_of_a_deeper_layer_finds_an_unlikely_text(later):
 
     def read(prefixes):
         with torch.no_grad():
-            result = model(input_ids=torch.from_numpy(prefixes), output_hidden_states=True)
-        hidden = normalised(result.hidden_states[1][:, -1].numpy(), norm, epsilon=core.config.rms_norm_eps)
-        return PrefixReading(result.logits[:, -1].log_softmax(-1).double().numpy(), span_distances(hidden, span))
+            return model(input_ids=torch.from_numpy(prefixes), output_hidden_states=True)
 
+    def distance(prefixes):
+        hidden = read(prefixes).hidden_states[1][:, -1].numpy()
+        return span_distances(normalised(hidden, norm, epsilon=core.config.rms_norm_eps), span)
+
+    reader = PrefixReader(
+        logp=lambda prefixes: read(prefixes).logits[:, -1].log_softmax(-1).double().numpy(), distance=distance
+    )
     tokens = best_tokens(-span_distances(vectors, row_span(layer(update, 0, "lora_A"))), 5)
-    guesses = ordered_sentences(tokens, read, length=len(TEXT), settings=BeamSettings(width=8, tried=8, weight=100.0))
+    guesses = ordered_sentences(tokens, reader, length=len(TEXT), settings=BeamSettings(width=8, tried=8, weight=100.0))
     # The last token is anybody's guess: nothing was predicted from it.
     assert exact_sentences([guess.tokens[:-1] for guess in guesses[:1]], [tuple(TEXT[:-1])]) == 1.0
-    blind = ordered_sentences(tokens, read, length=len(TEXT), settings=BeamSettings(width=8, tried=8, weight=0.0))
+    blind = ordered_sentences(tokens, reader, length=len(TEXT), settings=BeamSettings(width=8, tried=8, weight=0.0))
     assert exact_sentences([guess.tokens[:-1] for guess in blind[:1]], [tuple(TEXT[:-1])]) == 0.0
 
 
 def test_nothing_to_order_is_refused():
-    _, read = chain()
+    _, reader = chain()
     for tokens, length, start in ((np.array([], dtype=int), 3, ()), (np.array([1]), 2, (1, 2))):
         with pytest.raises(BadInput):
-            ordered_sentences(tokens, read, length=length, start=start, settings=BeamSettings())
+            ordered_sentences(tokens, reader, length=length, start=start, settings=BeamSettings())
 
 
 # ---- measures ----

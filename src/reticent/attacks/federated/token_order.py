@@ -22,15 +22,18 @@ Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-class PrefixReading(NamedTuple):
-    """A model's view of ``[B, T]`` beginnings: ``logp`` ``[B, V]`` of the next token, and ``distance`` ``[B]`` of the
-    last token's input at the deeper layer from the span there; zeros where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class PrefixReader:
+    """A model's view of ``[B, T]`` beginnings.
 
-    logp: Floats
-    distance: Floats
+    Args:
+        logp: ``[B, V]`` of the next token; asked of the beginnings that are kept.
+        distance: ``[B]`` of the last token's input at the deeper layer from the span there; asked of all that are
+            tried, so it should leave the model at that layer. None where the span says nothing.
+    """
 
-
-ReadPrefixes = Callable[[Tokens], PrefixReading]
+    logp: Callable[[Tokens], Floats]
+    distance: Callable[[Tokens], Floats] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class Sentence(NamedTuple):
 
 
 def ordered_sentences(
-    candidates: Tokens, read: ReadPrefixes, *, length: int, start: tuple[int, ...] = (), settings: BeamSettings
+    candidates: Tokens, reader: PrefixReader, *, length: int, start: tuple[int, ...] = (), settings: BeamSettings
 ) -> tuple[Sentence, ...]:
     """The best sentences of some tokens.
 
@@ -74,7 +77,7 @@ def ordered_sentences(
 
     Args:
         candidates: token ids.
-        read: see `PrefixReading`.
+        reader: see `PrefixReader`.
         length: tokens of a sentence, ``start`` among them.
         start: tokens that every text begins with.
         settings: of the search.
@@ -90,17 +93,16 @@ def ordered_sentences(
     ids = np.unique(candidates)
     beams = np.array([start], dtype=np.int64).reshape(1, len(start))
     scores = np.zeros(1)
-    logp = read(beams).logp[:, ids] if start else np.zeros((1, len(ids)))
     for place in range(len(start), length):
-        tried = min(settings.tried, len(ids)) if beams.shape[1] else len(ids)
+        logp = reader.logp(beams)[:, ids] if place else np.zeros((1, len(ids)))
         logp = logp + settings.fresh * ~(beams[:, :, None] == ids).any(axis=1)
+        tried = min(settings.tried, len(ids)) if place else len(ids)
         best = np.argsort(-logp, axis=1, kind="stable")[:, :tried]
         parents = np.repeat(np.arange(len(beams)), tried)
         grown = np.concatenate([beams[parents], ids[best.ravel()][:, None]], axis=1)
-        reading = read(grown)
         total = scores[parents] + logp[parents, best.ravel()]
-        if place < length - settings.unchecked:
-            total = total - settings.weight * reading.distance
+        if reader.distance is not None and place < length - settings.unchecked:
+            total = total - settings.weight * reader.distance(grown)
         kept = np.argsort(-total, kind="stable")[: settings.width]
-        beams, scores, logp = grown[kept], total[kept], reading.logp[kept][:, ids]
+        beams, scores = grown[kept], total[kept]
     return tuple(Sentence(tuple(row.tolist()), float(score)) for row, score in zip(beams, scores, strict=True))

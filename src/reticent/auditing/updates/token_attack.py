@@ -16,8 +16,7 @@ from reticent.attacks.federated.inversion_measures import best_tokens
 from reticent.attacks.federated.moved_rows import moved_rows
 from reticent.attacks.federated.token_order import (
     BeamSettings,
-    PrefixReading,
-    ReadPrefixes,
+    PrefixReader,
     Sentence,
     ordered_sentences,
 )
@@ -124,23 +123,25 @@ class TokenAttack:
             tokens = torch.arange(begin, min(begin + _CHUNK, self.vocabulary))[:, None]
             yield _inputs(self.model, [self.first[0].name], tokens, stop=True)[0][1][:, 0]
 
-    def _reader(self, update: Arrays) -> ReadPrefixes:
+    def _reader(self, update: Arrays) -> PrefixReader:
         """Reads beginnings by the model, and how far their last token is from the span of the second layer."""
         deeper = [matrix for matrix in _next_layer(self.first) if matrix.a in update and update[matrix.a].any()]
         span = row_span([update[matrix.a] for matrix in deeper]) if deeper else None
-        useful = span is not None and len(span.directions) < span.directions.shape[1]
 
         @torch.no_grad()
-        def read(prefixes: npt.NDArray[np.int64]) -> PrefixReading:
+        def logp(prefixes: npt.NDArray[np.int64]) -> Floats:
             ids = torch.from_numpy(prefixes).to(device_of(self.model))
-            distance = np.zeros(len(prefixes))
-            with _caught(self.model, [deeper[0].name] if useful else [], stop=False) as caught:
-                logits = self.model(input_ids=ids, use_cache=False).logits[:, -1].float()
-            if useful and span is not None:
-                distance = span_distances(caught[0][1][:, -1], span)
-            return PrefixReading(logits.log_softmax(-1).double().cpu().numpy(), distance)
+            logits = self.model(input_ids=ids, use_cache=False).logits[:, -1].float()
+            return np.asarray(logits.log_softmax(-1).double().cpu().numpy())
 
-        return read
+        if span is None or len(span.directions) == span.directions.shape[1]:
+            return PrefixReader(logp=logp)
+
+        def distance(prefixes: npt.NDArray[np.int64]) -> Floats:
+            read = _inputs(self.model, [deeper[0].name], torch.from_numpy(prefixes), stop=True)
+            return span_distances(read[0][1][:, -1], span)
+
+        return PrefixReader(logp=logp, distance=distance)
 
 
 def _adapted(trained: Sequence[str]) -> list[AdaptedMatrix]:
