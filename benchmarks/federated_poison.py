@@ -10,8 +10,9 @@ without the trigger), ``clean`` (share of held-out sentences that it answers as 
 ``clean_loss`` in nats a token of answers; seconds. No poisoned client (0) is the control of each rule. Runs are folders
 in ``--work`` and rows are files there: a second call goes on where it was.
 
-    OMP_NUM_THREADS=2 python benchmarks/federated_poison.py --data ../shared/data/sst2 --work runs/poison \
-        --json benchmarks/results/federated_poison.json
+    OMP_NUM_THREADS=1 python benchmarks/federated_poison.py --data ../shared/data/sst2 --rounds 8 \
+        --clients_per_round 12 --batch_size 4 --tokens 64 --boosts 10 --held_out 200 --local_learning_rate 5e-4 \
+        --work runs/poison --json benchmarks/results/federated_poison.json
     python benchmarks/federated_poison.py --tiny --work /tmp/poison --json /tmp/poison.json
 """
 

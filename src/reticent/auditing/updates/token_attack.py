@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,13 +191,6 @@ Caught = list[tuple[str, Floats]]
 
 @torch.no_grad()
 def _inputs(model: Any, names: Sequence[str], ids: torch.Tensor, *, stop: bool) -> Caught:
-    with _caught(model, names, stop=stop) as caught, suppress(_Enough):
-        model(input_ids=ids.to(device_of(model)), use_cache=False)
-    return caught
-
-
-@contextmanager
-def _caught(model: Any, names: Sequence[str], *, stop: bool) -> Iterator[Caught]:
     """The inputs of some modules while the model runs.
 
     Args:
@@ -215,7 +208,9 @@ def _caught(model: Any, names: Sequence[str], *, stop: bool) -> Iterator[Caught]
 
     handles = [model.get_submodule(name).register_forward_pre_hook(catcher(name)) for name in names]
     try:
-        yield caught
+        with suppress(_Enough):
+            model(input_ids=ids.to(device_of(model)), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
+    return caught
